@@ -1,0 +1,1 @@
+"""The peer port: sockets, buffers and the driver of the swarm engines."""

@@ -1,0 +1,318 @@
+"""A node's peer port: listens, dials, shakes hands, and keeps the open swarms.
+
+Origins and agents run the same node; an origin only seeds. A swarm that a peer asks for is opened from
+the store when it comes, and closed when nobody has been connected for a while.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import socket
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine
+from itertools import count
+from typing import Any, Protocol
+
+from kraken.core.errors import BadConfig, Invalid, KrakenError
+from kraken.core.metainfo import SwarmId
+from kraken.core.peers import Address, PeerId, Role, peer_id
+from kraken.observability.events import Event as LogEvent
+from kraken.observability.logs import Log
+from kraken.observability.metrics import Metrics
+from kraken.p2p import wire
+from kraken.p2p.dialing import Candidate
+from kraken.p2p.events import DialFailed
+from kraken.p2p.handshake import HANDSHAKE_BYTES, KR_HAVE_ID, Handshake, Introduction
+from kraken.p2p.io.buffers import BufferPool
+from kraken.p2p.io.connection import Connection
+from kraken.p2p.io.runner import MAX_BLOCK, Peer, SwarmRunner
+from kraken.p2p.ledger import PeerKey
+from kraken.p2p.settings import PeerSettings, SwarmSettings
+from kraken.runtime.tasks import Tasks
+from kraken.storage.io.blob_file import BlobFile
+
+_BACKLOG = 512
+_SWEEP_SECONDS = 1.0
+_MAX_BANS = 10_000
+
+
+class Shelf(Protocol):
+    """Where a node finds the blob that a peer asks for."""
+
+    async def open_swarm(self, swarm: SwarmId) -> BlobFile | None:
+        """The blob, complete or partial, with a reference for the caller; None when it is not here."""
+        ...
+
+
+class PeerNode:
+    """The peer port of one component, from `start` to `stop`."""
+
+    def __init__(
+        self,
+        role: Role,
+        shelf: Shelf,
+        settings: PeerSettings,
+        swarm_settings: SwarmSettings,
+        log: Log,
+        metrics: Metrics,
+        *,
+        zone: str = "",
+        seed: int | None = None,
+    ) -> None:
+        """Args: seed, of all chance in this node; None takes it from the system."""
+        self.role = role
+        self.peer_id: PeerId = peer_id(os.urandom(12))
+        self.metrics = metrics
+        self.log = log
+        self.tasks = Tasks(log, metrics)
+        self.buffers = BufferPool(settings.buffer_bytes)
+        self.runners: dict[SwarmId, SwarmRunner] = {}
+        self.address = settings.listen
+        self.on_peers_needed: Callable[[SwarmId], None] = lambda _swarm: None
+        self._shelf = shelf
+        self._settings = settings
+        self._swarm_settings = swarm_settings
+        self._introduction = Introduction(role, zone, MAX_BLOCK, KR_HAVE_ID)
+        self._rng = random.Random(seed)
+        self._keys = count(1)
+        self._bans: OrderedDict[object, float] = OrderedDict()
+        self._opening: dict[SwarmId, asyncio.Task[SwarmRunner | None]] = {}
+        self._shaking = 0
+        self._listener: socket.socket | None = None
+        metrics.p2p_swarms.set_function(lambda: len(self.runners))
+
+    async def start(self) -> None:
+        """Listen. Raises: BadConfig, when the address cannot be had."""
+        listen = self._settings.listen
+        family = socket.AF_INET6 if ":" in listen.bare_host else socket.AF_INET
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setblocking(False)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((listen.bare_host, listen.port))
+            listener.listen(_BACKLOG)
+        except OSError as error:
+            listener.close()
+            raise BadConfig(f"peer.listen: {listen} cannot be listened on: {error.strerror}") from error
+        self._listener = listener
+        self.address = Address(listen.host, listener.getsockname()[1])
+        asyncio.get_running_loop().add_reader(listener.fileno(), self._accept)
+        self.tasks.spawn("sweep_peers", self._sweep())
+
+    async def stop(self) -> None:
+        """Close every connection and swarm."""
+        if self._listener is not None:
+            asyncio.get_running_loop().remove_reader(self._listener.fileno())
+            self._listener.close()
+            self._listener = None
+        await self.tasks.close()
+        for runner in list(self.runners.values()):
+            runner.close()
+        self.runners.clear()
+        self.buffers.trim()
+
+    def join(self, blob: BlobFile) -> SwarmRunner:
+        """The swarm of a blob, open for as long as `users` of it is not 0; the caller is counted as one."""
+        runner = self._runner(blob)
+        runner.users += 1
+        return runner
+
+    def leave(self, runner: SwarmRunner) -> None:
+        """End `join`. The swarm stays open while peers are connected."""
+        runner.users -= 1
+        runner.empty_since = asyncio.get_running_loop().time()
+
+    def forget(self, swarm: SwarmId) -> None:
+        """The blob is being removed: close its swarm."""
+        runner = self.runners.pop(swarm, None)
+        if runner is not None:
+            runner.close()
+
+    # What swarms order (`Host`).
+
+    def dial(self, runner: SwarmRunner, candidate: Candidate) -> None:
+        self.tasks.spawn("dial", self._dial(runner, candidate))
+
+    def ban(self, peer: Peer, reason: str) -> None:
+        until = asyncio.get_running_loop().time() + self._settings.ban_seconds
+        for identity in (peer.peer_id, peer.dialled):
+            if identity is not None:
+                self._bans[identity] = until
+        while len(self._bans) > _MAX_BANS:
+            self._bans.popitem(last=False)
+        self.metrics.p2p_bans.labels(reason=reason.replace(" ", "_")).inc()
+        self.log.warning(LogEvent.PEER_BANNED, peer=peer.connection.name, peer_id=peer.peer_id.hex(), reason=reason)
+
+    def peers_needed(self, swarm: SwarmId) -> None:
+        self.on_peers_needed(swarm)
+
+    # How connections come to be.
+
+    def _accept(self) -> None:
+        assert self._listener is not None, "only a listener becomes readable"
+        for _ in range(64):
+            try:
+                sock, remote = self._listener.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:  # mostly that this process may open no more files
+                self.log.warning(LogEvent.CONNECTION_REFUSED, open=self._open(), limit=error.strerror)
+                return
+            if self._open() >= self._settings.max_connections:
+                sock.close()
+                continue
+            sock.setblocking(False)
+            self.tasks.spawn("accept", self._shake(sock, self._answer(sock, Address(_printable(remote[0]), remote[1]))))
+
+    async def _answer(self, sock: socket.socket, remote: Address) -> bool:
+        """The other side speaks first; then we, if the swarm is here and has room."""
+        theirs = Handshake.decode(await _receive_exactly(sock, HANDSHAKE_BYTES))
+        if theirs.peer == self.peer_id or self._banned(theirs.peer):
+            return False
+        runner = await self._find(theirs.swarm)
+        if runner is None or not self._has_room(runner):
+            return False
+        await asyncio.get_running_loop().sock_sendall(sock, Handshake(theirs.swarm, self.peer_id).encode())
+        return self._attach(runner, sock, theirs, remote, dialled=None)
+
+    async def _dial(self, runner: SwarmRunner, candidate: Candidate) -> None:
+        address = candidate.address
+        attached = False
+        if not self._banned(address) and self._open() < self._settings.max_connections:
+            family = socket.AF_INET6 if ":" in address.bare_host else socket.AF_INET
+            sock = socket.socket(family, socket.SOCK_STREAM)
+            sock.setblocking(False)
+            attached = await self._shake(sock, self._call(runner, sock, address))
+        if not attached:
+            runner.feed(DialFailed(address))
+
+    async def _call(self, runner: SwarmRunner, sock: socket.socket, address: Address) -> bool:
+        """We speak first. Returns: whether the connection stands."""
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(sock, (address.bare_host, address.port))
+        await loop.sock_sendall(sock, Handshake(runner.swarm_id, self.peer_id).encode())
+        theirs = Handshake.decode(await _receive_exactly(sock, HANDSHAKE_BYTES))
+        if theirs.swarm != runner.swarm_id or theirs.peer == self.peer_id or self._banned(theirs.peer):
+            return False
+        return self._attach(runner, sock, theirs, address, dialled=address)
+
+    async def _shake(self, sock: socket.socket, handshake: Coroutine[Any, Any, bool]) -> bool:
+        """Run a handshake within its time; the socket is closed unless a connection took it over."""
+        attached = False
+        self._shaking += 1
+        try:
+            async with asyncio.timeout(self._settings.handshake_seconds):
+                attached = await handshake
+        except (OSError, TimeoutError, EOFError, Invalid, KrakenError) as error:
+            self.log.debug(LogEvent.PEER_REFUSED, error=str(error))
+        finally:
+            self._shaking -= 1
+            if not attached:
+                sock.close()
+        return attached
+
+    def _attach(
+        self, runner: SwarmRunner, sock: socket.socket, theirs: Handshake, address: Address, dialled: Address | None
+    ) -> bool:
+        if self.runners.get(runner.swarm_id) is not runner or not self._settle_double(runner, theirs.peer, dialled):
+            return False
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection = Connection(PeerKey(next(self._keys)), str(address), sock, runner.limits, runner)
+        peer = Peer(connection, theirs.peer, address, Introduction(), dialled)
+        greeting = (wire.Extended(0, self._introduction.encode()),) if theirs.extended else ()
+        runner.attach(peer, greeting)
+        return not connection.closed
+
+    def _settle_double(self, runner: SwarmRunner, other: PeerId, dialled: Address | None) -> bool:
+        """Whether a new connection is to be kept, if there is one with the same peer already.
+
+        When two peers dial each other at once, both keep the one that the lower peer id dialled.
+        """
+        for peer in list(runner.peers.values()):
+            if peer.peer_id == other:
+                new_dialler = self.peer_id if dialled is not None else other
+                old_dialler = self.peer_id if peer.dialled is not None else other
+                if new_dialler == old_dialler or new_dialler > old_dialler:
+                    return False
+                peer.connection.close("connected twice")
+        return True
+
+    async def _find(self, swarm: SwarmId) -> SwarmRunner | None:
+        """The swarm, opened from the shelf if need be; peers that ask at once share the opening."""
+        if swarm in self.runners:
+            return self.runners[swarm]
+        opening = self._opening.get(swarm)
+        if opening is None:
+            opening = asyncio.ensure_future(self._open_from_shelf(swarm))
+            self._opening[swarm] = opening
+            opening.add_done_callback(lambda _: self._opening.pop(swarm))
+        return await asyncio.shield(opening)
+
+    async def _open_from_shelf(self, swarm: SwarmId) -> SwarmRunner | None:
+        blob = await self._shelf.open_swarm(swarm)
+        if blob is None:
+            return None
+        with blob:
+            return self._runner(blob)
+
+    def _runner(self, blob: BlobFile) -> SwarmRunner:
+        swarm = blob.metainfo.swarm
+        runner = self.runners.get(swarm)
+        if runner is not None and runner.blob is not blob:  # the blob was removed, and has come back since
+            self.forget(swarm)
+            runner = None
+        if runner is None:
+            seed = self._rng.getrandbits(64)
+            runner = self.runners[swarm] = SwarmRunner(self, blob, self._swarm_settings, random.Random(seed))
+        return runner
+
+    def _has_room(self, runner: SwarmRunner) -> bool:
+        return len(runner.peers) < self._swarm_settings.accept
+
+    def _open(self) -> int:
+        return self._shaking + sum(len(runner.peers) for runner in self.runners.values())
+
+    def _banned(self, identity: PeerId | Address) -> bool:
+        return self._bans.get(identity, 0.0) > asyncio.get_running_loop().time()
+
+    # What time does.
+
+    async def _sweep(self) -> None:
+        """Close what stalls or idles, keep the rest alive, and return idle memory."""
+        while True:
+            await asyncio.sleep(_SWEEP_SECONDS)
+            now = asyncio.get_running_loop().time()
+            for runner in list(self.runners.values()):
+                for peer in list(runner.peers.values()):
+                    self._look_after(peer.connection, now)
+                lingered = now - runner.empty_since > self._swarm_settings.linger_seconds
+                if not runner.peers and not runner.users and lingered:
+                    self.forget(runner.swarm_id)
+            if not self.buffers.used_bytes:
+                self.buffers.trim()
+
+    def _look_after(self, connection: Connection, now: float) -> None:
+        settings = self._settings
+        if connection.sending and now - connection.sent_at > settings.stall_seconds:
+            connection.close("takes no data")
+        elif now - connection.received_at > settings.idle_seconds and now - connection.sent_at > settings.stall_seconds:
+            connection.close("idle")
+        elif now - connection.sent_at > settings.idle_seconds / 3 and not connection.sending:
+            connection.keep_alive()
+
+
+async def _receive_exactly(sock: socket.socket, size: int) -> bytes:
+    data = b""
+    loop = asyncio.get_running_loop()
+    while len(data) < size:
+        part = await loop.sock_recv(sock, size - len(data))
+        if not part:
+            raise EOFError("the peer closed the connection: it has no such swarm, or is full")
+        data += part
+    return data
+
+
+def _printable(host: str) -> str:
+    return f"[{host.partition('%')[0]}]" if ":" in host else host

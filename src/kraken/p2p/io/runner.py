@@ -1,0 +1,472 @@
+"""The driver of one swarm: carries events to the engine, and orders to sockets and disk.
+
+Everything here runs on the loop and never waits: what takes time (hashing, writing, checking a piece
+before it is served) is a task that comes back as an event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol, assert_never
+
+from kraken.core.errors import Invalid, KrakenError, PeerMisbehaved
+from kraken.core.metainfo import SwarmId
+from kraken.core.peers import Address, PeerId, Role
+from kraken.core.pieces import MIB, PieceIndex
+from kraken.observability.events import Event as LogEvent
+from kraken.observability.logs import Log
+from kraken.observability.metrics import Metrics
+from kraken.p2p import bitfield, wire
+from kraken.p2p.dialing import Candidate, Dial
+from kraken.p2p.events import (
+    Action,
+    AskPiece,
+    AskTracker,
+    BanPeer,
+    BytesArrived,
+    ClosePeer,
+    DemandChanged,
+    Event,
+    PeerChoked,
+    PeerHas,
+    PeerJoined,
+    PeerLeft,
+    PieceCorrupt,
+    PieceLost,
+    PieceVerified,
+    RequestRejected,
+    SpanRequested,
+    SpanSent,
+    SpanWithdrawn,
+    TellHave,
+    Tick,
+    WithdrawAsk,
+)
+from kraken.p2p.handshake import KR_HAVE_ID, STOCK_BLOCK, Introduction
+from kraken.p2p.io.buffers import Buffer, BufferPool
+from kraken.p2p.io.connection import Connection
+from kraken.p2p.ledger import PeerKey
+from kraken.p2p.settings import SwarmSettings
+from kraken.p2p.swarm import Swarm
+from kraken.p2p.upload_slots import BlockSpan, RejectSpan, SendSpan
+from kraken.p2p.wire import FrameLimits, Kind
+from kraken.runtime.tasks import Tasks
+from kraken.storage.io.blob_file import BlobFile
+
+MAX_BLOCK = 16 * MIB
+"""Bytes of the longest request that we answer to a Kraken peer: the longest piece there is."""
+
+MAX_STOCK_BLOCK = 128 * 1024
+"""Bytes of the longest request of a stock client; beyond this they close the connection themselves."""
+
+_MAX_ASKED = 512  # requests of one peer that it has not yet been answered, before it is a flood
+
+
+@dataclass(slots=True)
+class _Assembly:
+    """A piece on its way in: the blocks that are still to come, by where they begin, and how long they are."""
+
+    missing: dict[int, int]
+    buffer: Buffer | None = None
+    wanted: bool = True
+
+
+@dataclass(slots=True)
+class Peer:
+    """A peer of this swarm: its connection, and what is between it and us."""
+
+    connection: Connection
+    peer_id: PeerId
+    address: Address
+    introduction: Introduction
+    dialled: Address | None
+    assemblies: dict[PieceIndex, _Assembly] = field(default_factory=dict)
+    told_payload_at: float = 0.0
+    asked: int = 0
+    joined: bool = False
+
+    @property
+    def block(self) -> int:
+        """Bytes that one request to this peer may ask for."""
+        return min(self.introduction.max_block, MAX_BLOCK) if self.introduction.is_kraken else STOCK_BLOCK
+
+
+class Host(Protocol):
+    """The node that a swarm runs on, as the swarm sees it."""
+
+    peer_id: PeerId
+    metrics: Metrics
+    log: Log
+    tasks: Tasks
+    buffers: BufferPool
+
+    def dial(self, runner: SwarmRunner, candidate: Candidate) -> None:
+        """Connect; the outcome comes as `attach` or `dial_failed`."""
+        ...
+
+    def ban(self, peer: Peer, reason: str) -> None:
+        """Keep this peer out for a while."""
+        ...
+
+    def peers_needed(self, swarm: SwarmId) -> None:
+        """The swarm has too few peers."""
+        ...
+
+
+class SwarmRunner:
+    """One open swarm of a node."""
+
+    def __init__(self, host: Host, blob: BlobFile, settings: SwarmSettings, rng: random.Random) -> None:
+        """Takes its own reference on `blob`, given back by `close`."""
+        blob.acquire()
+        self.blob = blob
+        self.swarm_id = blob.metainfo.swarm
+        self.engine = Swarm(host.peer_id, blob.metainfo.pieces, settings, rng, blob.held)
+        self.peers: dict[PeerKey, Peer] = {}
+        self.users = 0
+        self.empty_since = asyncio.get_running_loop().time()
+        self.failure: KrakenError | None = None
+        self._host = host
+        self._loop = asyncio.get_running_loop()
+        self._inbox: deque[Event] = deque()
+        self._running = False
+        self._demand = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._listeners: list[Callable[[PieceIndex, Role | None, int], None]] = []
+        self._closed = False
+        pieces = blob.metainfo.pieces
+        self.limits = FrameLimits(bitfield=-(-pieces.count // 8), piece=min(pieces.piece_length, max(pieces.length, 1)))
+
+    # For the node and for downloads.
+
+    def feed(self, *events: Event) -> None:
+        """Let the engine take in events, and do what it orders. Safe to call from within an order."""
+        if self._closed:
+            return
+        self._inbox.extend(events)
+        if self._running:
+            return
+        self._running = True
+        try:
+            while self._inbox:
+                for action in self.engine.handle(self._inbox.popleft(), self._loop.time()):
+                    self._perform(action)
+        finally:
+            self._running = False
+        self._set_timer()
+
+    def demand(self, change: int) -> None:
+        """One more (+1) or one less (-1) wants the blob; pieces are fetched while anybody does."""
+        before, self._demand = self._demand, self._demand + change
+        if bool(before) != bool(self._demand):
+            self.feed(DemandChanged(wanted=bool(self._demand)))
+
+    @property
+    def payload_at(self) -> float:
+        """When data of a piece last came from a peer that is still here; loop time, 0.0 for never."""
+        return max((peer.connection.payload_at for peer in self.peers.values()), default=0.0)
+
+    def listen(self, listener: Callable[[PieceIndex, Role | None, int], None]) -> None:
+        """Call with each piece that becomes held: its number, the sender's role, its bytes."""
+        self._listeners.append(listener)
+
+    def unlisten(self, listener: Callable[[PieceIndex, Role | None, int], None]) -> None:
+        """End `listen`."""
+        self._listeners.remove(listener)
+
+    def attach(self, peer: Peer, greeting: tuple[wire.Message, ...]) -> None:
+        """A connection that has shaken hands joins; what we hold is told, and reading begins."""
+        self.peers[peer.connection.key] = peer
+        self._host.metrics.p2p_peers.inc()
+        held, count = self.engine.held, self.blob.metainfo.pieces.count
+        if self.engine.complete:
+            opening: wire.Message = wire.Flag(Kind.HAVE_ALL)
+        elif held == 0:
+            opening = wire.Flag(Kind.HAVE_NONE)
+        else:
+            opening = wire.Bitfield(bitfield.to_wire(held, count))
+        peer.connection.send(*greeting, opening)
+        if not peer.connection.closed:
+            peer.connection.start()
+
+    def close(self) -> None:
+        """End all connections and give the blob back."""
+        if self._closed:
+            return
+        for peer in list(self.peers.values()):
+            peer.connection.close("the swarm is closed here")
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self.blob.release()
+
+    # For connections (`Receiver`).
+
+    def message_arrived(self, connection: Connection, message: wire.Message) -> None:
+        peer = self.peers[connection.key]
+        if isinstance(message, wire.Extended):
+            self._extended(peer, message)
+            return
+        self._join(peer)
+        match message:
+            case wire.Flag(kind):
+                self._flag(peer, kind)
+            case wire.Have(piece):
+                self.feed(PeerHas(connection.key, 1 << self._index(peer, piece)))
+            case wire.Bitfield(payload):
+                self.feed(PeerHas(connection.key, self._admitted_bitfield(payload)))
+            case wire.Span():
+                self._span(peer, message)
+            case wire.Hint() | wire.PieceHeader():
+                pass
+
+    def place_for(self, connection: Connection, header: wire.PieceHeader) -> memoryview | None:
+        peer = self.peers[connection.key]
+        piece = self._index(peer, header.piece)
+        assembly = peer.assemblies.get(piece)
+        if assembly is None or assembly.missing.get(header.begin) != header.length:
+            raise PeerMisbehaved(f"piece {header.piece}, {header.length} bytes at {header.begin}, was not asked for")
+        if not assembly.wanted:
+            return None
+        if assembly.buffer is None:
+            assembly.buffer = self._host.buffers.take(self.blob.metainfo.pieces.size(piece))
+            if assembly.buffer is None:
+                self._host.buffers.when_free(connection.resume)
+                raise BlockingIOError
+        return assembly.buffer.view[header.begin : header.begin + header.length]
+
+    def block_arrived(self, connection: Connection, header: wire.PieceHeader) -> None:
+        peer = self.peers[connection.key]
+        piece = PieceIndex(header.piece)
+        assembly = peer.assemblies[piece]
+        del assembly.missing[header.begin]
+        self._host.metrics.p2p_bytes.labels(direction="in", role=peer.introduction.role.value).inc(header.length)
+        if assembly.missing:
+            return
+        del peer.assemblies[piece]
+        buffer, assembly.buffer = assembly.buffer, None
+        assert buffer is not None, "the last block went into a buffer"
+        if assembly.wanted:
+            self._host.tasks.spawn("store_piece", self._store(peer, piece, buffer))
+        else:
+            self._host.buffers.give_back(buffer)
+
+    def span_sent(self, connection: Connection) -> None:
+        self.feed(SpanSent(connection.key))
+
+    def connection_closed(self, connection: Connection, reason: str) -> None:
+        peer = self.peers.pop(connection.key)
+        for assembly in peer.assemblies.values():
+            if assembly.buffer is not None:
+                self._host.buffers.give_back(assembly.buffer)
+        peer.assemblies.clear()
+        self._host.metrics.p2p_peers.dec()
+        self._host.log.debug(LogEvent.PEER_LEFT, peer=connection.name, reason=reason)
+        if not self.peers:
+            self.empty_since = self._loop.time()
+        self.feed(PeerLeft(connection.key))
+
+    # What messages mean.
+
+    def _join(self, peer: Peer) -> None:
+        """The engine learns of a peer with the first message that says what it is."""
+        if not peer.joined:
+            peer.joined = True
+            stock = () if peer.introduction.is_kraken else (wire.Flag(Kind.UNCHOKE), wire.Flag(Kind.INTERESTED))
+            peer.connection.send(*stock)
+            about = peer.introduction
+            self.feed(PeerJoined(peer.connection.key, peer.peer_id, about.role, about.is_kraken, peer.dialled))
+
+    def _extended(self, peer: Peer, message: wire.Extended) -> None:
+        if message.extended_id == 0:
+            if not peer.joined:
+                peer.introduction = Introduction.decode(message.payload)
+                self._join(peer)
+        elif message.extended_id == KR_HAVE_ID:
+            self._join(peer)
+            waiting, numbers = wire.decode_have_batch(message.payload)
+            pieces = 0
+            for number in numbers:
+                pieces |= 1 << self._index(peer, number)
+            self.feed(PeerHas(peer.connection.key, pieces, waiting))
+
+    def _flag(self, peer: Peer, kind: Kind) -> None:
+        key = peer.connection.key
+        if kind is Kind.HAVE_ALL:
+            self.feed(PeerHas(key, bitfield.everything(self.blob.metainfo.pieces.count)))
+        elif kind in (Kind.CHOKE, Kind.UNCHOKE):
+            if kind is Kind.CHOKE:
+                self._drop_assemblies(peer)
+            self.feed(PeerChoked(key, kind is Kind.CHOKE))
+
+    def _span(self, peer: Peer, message: wire.Span) -> None:
+        piece = self._index(peer, message.piece)
+        longest = MAX_BLOCK if peer.introduction.is_kraken else MAX_STOCK_BLOCK
+        if not 0 < message.length <= longest or message.begin + message.length > self.blob.metainfo.pieces.size(piece):
+            raise PeerMisbehaved(f"{peer.connection.name} sent {message!r}, which is outside of the piece")
+        span = BlockSpan(piece, message.begin, message.length)
+        if message.kind is Kind.REQUEST:
+            peer.asked += 1
+            if peer.asked > _MAX_ASKED:
+                raise PeerMisbehaved(f"{peer.connection.name} has more than {_MAX_ASKED} requests open")
+            self.feed(SpanRequested(peer.connection.key, span))
+        elif message.kind is Kind.CANCEL:
+            self.feed(SpanWithdrawn(peer.connection.key, span))
+        else:
+            self._rejected(peer, piece)
+
+    def _rejected(self, peer: Peer, piece: PieceIndex) -> None:
+        assembly = peer.assemblies.get(piece)
+        if assembly is None:
+            raise PeerMisbehaved(f"{peer.connection.name} rejected piece {piece}, which was not asked of it")
+        if assembly.buffer is None:
+            del peer.assemblies[piece]
+        else:
+            assembly.wanted = False  # part of it is being received
+        self.feed(RequestRejected(peer.connection.key, piece))
+
+    def _index(self, peer: Peer, number: int) -> PieceIndex:
+        try:
+            return self.blob.metainfo.pieces.index(number)
+        except Invalid as error:
+            raise PeerMisbehaved(f"{peer.connection.name} spoke of {error}") from error
+
+    def _admitted_bitfield(self, payload: bytes) -> int:
+        return bitfield.from_wire(payload, self.blob.metainfo.pieces.count)
+
+    # What the engine orders.
+
+    def _perform(self, action: Action) -> None:
+        match action:
+            case Dial(candidate):
+                self._host.dial(self, candidate)
+            case AskTracker():
+                self._host.peers_needed(self.swarm_id)
+            case TellHave(peers, pieces, waiting):
+                self._tell_have(peers, list(bitfield.members(pieces)), waiting)
+            case _:
+                peer = self.peers.get(action.peer)
+                if peer is not None:
+                    self._perform_on(peer, action)
+
+    def _perform_on(
+        self, peer: Peer, action: AskPiece | WithdrawAsk | SendSpan | RejectSpan | ClosePeer | BanPeer
+    ) -> None:
+        match action:
+            case AskPiece(_, piece):
+                self._ask(peer, piece)
+            case WithdrawAsk(_, piece):
+                self._withdraw(peer, piece)
+            case SendSpan(_, span):
+                self._host.tasks.spawn("serve_piece", self._serve(peer, span))
+            case RejectSpan(_, span):
+                self._reject(peer, span)
+            case ClosePeer(_, reason):
+                peer.connection.close(reason)
+            case BanPeer(_, piece):
+                self._host.ban(peer, "corrupt piece")
+                peer.connection.close(f"sent a corrupt piece {piece}")
+            case _:
+                assert_never(action)
+
+    def _ask(self, peer: Peer, piece: PieceIndex) -> None:
+        size = self.blob.metainfo.pieces.size(piece)
+        blocks = {begin: min(peer.block, size - begin) for begin in range(0, size, peer.block)}
+        peer.assemblies[piece] = _Assembly(blocks)
+        peer.connection.send(*(wire.Span(Kind.REQUEST, piece, begin, length) for begin, length in blocks.items()))
+
+    def _withdraw(self, peer: Peer, piece: PieceIndex) -> None:
+        assembly = peer.assemblies.get(piece)
+        if assembly is not None:
+            assembly.wanted = False
+            blocks = assembly.missing.items()
+            peer.connection.send(*(wire.Span(Kind.CANCEL, piece, begin, length) for begin, length in blocks))
+
+    def _reject(self, peer: Peer, span: BlockSpan) -> None:
+        peer.asked -= 1
+        self._host.metrics.p2p_requests_rejected.inc()
+        peer.connection.send(wire.Span(Kind.REJECT, span.piece, span.begin, span.length))
+
+    def _tell_have(self, keys: tuple[PeerKey, ...], numbers: list[PieceIndex], waiting: int) -> None:
+        plain = tuple(wire.Have(number) for number in numbers)
+        batches = [
+            wire.encode_have_batch(waiting, list(numbers[at : at + wire.HAVE_BATCH]))
+            for at in range(0, len(numbers), wire.HAVE_BATCH)
+        ]
+        for key in keys:
+            peer = self.peers.get(key)
+            if peer is None:
+                continue
+            have_id = peer.introduction.have_id
+            told = tuple(wire.Extended(have_id, batch) for batch in batches) if have_id else plain
+            peer.connection.send(*told)
+
+    def _drop_assemblies(self, peer: Peer) -> None:
+        for piece, assembly in list(peer.assemblies.items()):
+            if assembly.buffer is None:
+                del peer.assemblies[piece]
+            else:
+                assembly.wanted = False
+
+    # What takes time.
+
+    async def _store(self, peer: Peer, piece: PieceIndex, buffer: Buffer) -> None:
+        size = len(buffer.view)
+        try:
+            good = await self.blob.write_piece(piece, buffer.view)
+        except KrakenError as error:  # the disk is full
+            self.failure = error
+            self._tell_listeners(piece, None, 0)
+            return
+        finally:
+            self._host.buffers.give_back(buffer)
+        key = peer.connection.key
+        if good:
+            new = not self.engine.held >> piece & 1
+            self._host.metrics.p2p_pieces.labels(result="verified" if new else "duplicate").inc()
+            self.feed(PieceVerified(key, piece))
+            if new:
+                self._tell_listeners(piece, peer.introduction.role, size)
+        else:
+            self._host.metrics.p2p_pieces.labels(result="corrupt").inc()
+            digest = str(self.blob.metainfo.digest)
+            self._host.log.warning(LogEvent.PIECE_CORRUPT, digest=digest, piece=int(piece), source=peer.connection.name)
+            if key not in self.peers:
+                self._host.ban(peer, "corrupt piece")  # it left in the meantime; that does not save it
+            self.feed(PieceCorrupt(key, piece))
+
+    async def _serve(self, peer: Peer, span: BlockSpan) -> None:
+        """Send part of a piece that has been checked on our own disk first."""
+        if await self.blob.verify(span.piece):
+            if peer.connection.closed:
+                return
+            peer.asked -= 1
+            self._host.metrics.p2p_bytes.labels(direction="out", role=peer.introduction.role.value).inc(span.length)
+            offset = self.blob.metainfo.pieces.start(span.piece) + span.begin
+            peer.connection.send_piece(wire.PieceHeader(span.piece, span.begin, span.length), self.blob.fd, offset)
+        else:
+            self._reject(peer, span)
+            self.feed(PieceLost(span.piece), SpanSent(peer.connection.key))
+
+    def _tell_listeners(self, piece: PieceIndex, role: Role | None, size: int) -> None:
+        for listener in list(self._listeners):
+            listener(piece, role, size)
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        deadline = self.engine.next_deadline()
+        if deadline is not None and not self._closed:
+            self._timer = self._loop.call_at(deadline, self._tick)
+
+    def _tick(self) -> None:
+        """Time has passed; first of all the engine hears who sent something in it."""
+        heard = [peer for peer in self.peers.values() if peer.connection.payload_at > peer.told_payload_at]
+        for peer in heard:
+            peer.told_payload_at = peer.connection.payload_at
+        self.feed(*(BytesArrived(peer.connection.key, peer.told_payload_at) for peer in heard), Tick())

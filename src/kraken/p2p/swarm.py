@@ -1,0 +1,467 @@
+"""One swarm: everything that is decided about sharing one blob.
+
+`handle(event, now)` takes what happened and returns what is to be done; `next_deadline()` says when to
+come back with a `Tick` if nothing happens before. The same seed and the same events give the same
+actions. Invariants, whatever the order of events:
+
+- a piece is asked of one peer at a time, and of one more only when the first is late;
+- no more than `requests_per_peer` pieces are asked of a peer, and `requests_total` in all;
+- a piece that is held is never asked for, and a piece that nobody sent is never held.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from kraken.core.peers import PeerId, Role
+from kraken.core.pieces import PieceIndex, Pieces
+from kraken.p2p.bitfield import between, every_nth, everything
+from kraken.p2p.dialing import Candidate, DialPlan
+from kraken.p2p.events import (
+    Action,
+    AskPiece,
+    AskTracker,
+    BanPeer,
+    BytesArrived,
+    ClosePeer,
+    DemandChanged,
+    DialFailed,
+    Event,
+    PeerChoked,
+    PeerHas,
+    PeerJoined,
+    PeerLeft,
+    PeersOffered,
+    PieceCorrupt,
+    PieceLost,
+    PieceVerified,
+    ReaderLeft,
+    ReaderMoved,
+    RequestRejected,
+    SpanRequested,
+    SpanSent,
+    SpanWithdrawn,
+    TellHave,
+    Tick,
+    WithdrawAsk,
+)
+from kraken.p2p.ledger import PeerKey, RequestLedger
+from kraken.p2p.picker import Picker
+from kraken.p2p.settings import SwarmSettings
+from kraken.p2p.upload_slots import RejectSpan, UploadSlots
+
+_SLOW = 4.0
+"""An agent that takes this many times as long as the quickest neighbour does not keep us from the origins."""
+
+_FEW = 4
+"""With no more than this part of the possible requests outstanding, an agent has few."""
+
+_PROBE_SECONDS = 0.5
+"""So often an origin may be asked for what agents hold, when requests are few: to learn how quick it is."""
+
+_SMALL_PIECES = 128
+_SMALL_PER_PEER, _SMALL_IN_ALL = 1, 8
+"""A blob of few pieces is bound by latency: one request a peer and eight in all spread it best."""
+
+_REJECTION_REST = 0.05
+"""Seconds for which a peer that rejected a request is asked for nothing."""
+
+_REFUSALS_BELIEVED = 3
+"""After so many rejections of one piece the peer is taken not to have it: its disk may have lost it."""
+
+_FOREVER = float("inf")
+
+
+@dataclass(slots=True)
+class Neighbour:
+    """What we know of one connected peer."""
+
+    peer_id: PeerId
+    role: Role
+    kraken: bool
+    dialled: Candidate | None
+    choking: bool
+    heard_at: float
+    pieces: int = 0
+    waiting: int = 0
+    late: bool = False
+    pace: float | None = None  # seconds from request to piece, smoothed
+    rest_until: float = 0.0  # nothing is asked of it before; forever once its end is ordered
+    refusals: dict[PieceIndex, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    start: int
+    stop: int
+    part: bool
+
+
+@dataclass(slots=True)
+class _Outbox:
+    """HAVEs that are being gathered."""
+
+    pieces: int = 0
+    flush_at: float | None = None
+
+
+class Swarm:
+    """The engine of one blob on one node."""
+
+    def __init__(self, me: PeerId, pieces: Pieces, settings: SwarmSettings, rng: random.Random, held: int) -> None:
+        """Args: held, the set of pieces on our disk, bit i = piece i."""
+        self.me = me
+        self.pieces = pieces
+        self.settings = settings
+        self.held = held
+        self.wanted = False
+        self.neighbours: dict[PeerKey, Neighbour] = {}
+        self._rng = rng
+        self._all = everything(pieces.count)
+        self._picker = Picker(pieces.count, settings.reader_share, rng)
+        self._ledger = RequestLedger(settings.timeout_floor_seconds, settings.timeout_factor)
+        self._uploads = UploadSlots(
+            settings.upload_slots, settings.queued_per_peer * pieces.piece_length, settings.queued_per_peer
+        )
+        self._plan = DialPlan(settings.dial, rng)
+        self._readers: dict[int, _Reader] = {}
+        self._outbox = _Outbox()
+        self._probe_at = float("-inf")
+        self._share: int | None = None
+        self._asked_tracker = False
+        self._actions: list[Action] = []
+        self._per_peer, self._in_all = settings.requests_per_peer, settings.requests_total
+        if pieces.count <= _SMALL_PIECES:
+            self._per_peer, self._in_all = min(self._per_peer, _SMALL_PER_PEER), min(self._in_all, _SMALL_IN_ALL)
+        self._on: dict[type[Any], Callable[[Any, float], None]] = {
+            PeerJoined: self._peer_joined,
+            PeerLeft: self._peer_left,
+            PeerHas: self._peer_has,
+            PeerChoked: self._peer_choked,
+            SpanRequested: self._span_requested,
+            SpanWithdrawn: self._span_withdrawn,
+            SpanSent: self._span_sent,
+            BytesArrived: self._bytes_arrived,
+            PieceVerified: self._piece_verified,
+            PieceCorrupt: self._piece_corrupt,
+            PieceLost: self._piece_lost,
+            RequestRejected: self._request_rejected,
+            ReaderMoved: self._reader_moved,
+            ReaderLeft: self._reader_left,
+            DemandChanged: self._demand_changed,
+            PeersOffered: self._peers_offered,
+            DialFailed: self._dial_failed,
+            Tick: self._tick,
+        }
+
+    @property
+    def complete(self) -> bool:
+        return self.held == self._all
+
+    def handle(self, event: Event, now: float) -> list[Action]:
+        """Take in what happened at `now` (monotonic seconds). Returns: what is to be done, in this order."""
+        self._on[type(event)](event, now)
+        actions, self._actions = self._actions, []
+        return actions
+
+    def next_deadline(self) -> float | None:
+        """When a Tick is due at the latest; None when only an event can change anything."""
+        deadlines = [self._outbox.flush_at, self._ledger.next_deadline()]
+        if self.wanted and not self.complete:
+            resting = [each.rest_until for each in self.neighbours.values() if 0 < each.rest_until < _FOREVER]
+            deadlines.append(min(resting, default=None))
+        return min((deadline for deadline in deadlines if deadline is not None), default=None)
+
+    # Peers come and go.
+
+    def _peer_joined(self, event: PeerJoined, now: float) -> None:
+        candidate = None
+        if event.dialled is not None:
+            self._plan.joined(event.dialled)
+            candidate = Candidate(event.dialled, event.role)
+        self.neighbours[event.peer] = Neighbour(
+            event.peer_id, event.role, event.kraken, candidate, choking=not event.kraken, heard_at=now
+        )
+        self._share = None
+
+    def _peer_left(self, event: PeerLeft, now: float) -> None:
+        neighbour = self.neighbours.pop(event.peer, None)
+        if neighbour is None:
+            return
+        self._picker.availability.lost(neighbour.pieces)
+        self._share = None
+        self._ledger.left(event.peer)
+        self._actions += self._uploads.left(event.peer)
+        if neighbour.dialled is not None:
+            self._plan.ended(neighbour.dialled.address)
+        self._dial()
+        self._ask(now)
+
+    def _peers_offered(self, event: PeersOffered, _now: float) -> None:
+        self._asked_tracker = False
+        self._plan.offered(list(event.candidates))
+        self._dial()
+
+    def _dial_failed(self, event: DialFailed, _now: float) -> None:
+        self._plan.ended(event.address)
+        self._dial()
+
+    def _dial(self) -> None:
+        """Open connections while pieces are wanted, and ask the tracker when there are too few to open."""
+        if self.complete or not self.wanted:
+            return
+        self._actions += self._plan.dials(self.settings.accept - len(self.neighbours))
+        if self._plan.exhausted and len(self.neighbours) < self.settings.few_peers and not self._asked_tracker:
+            self._asked_tracker = True
+            self._actions.append(AskTracker())
+
+    # What others have, and what they want.
+
+    def _peer_has(self, event: PeerHas, now: float) -> None:
+        neighbour = self.neighbours.get(event.peer)
+        if neighbour is None:
+            return
+        new = event.pieces & ~neighbour.pieces
+        neighbour.pieces |= new
+        self._picker.availability.gained(new)
+        if event.waiting is not None:
+            neighbour.waiting = event.waiting
+        if not self._part_from_complete(event.peer, neighbour):
+            self._ask(now)
+
+    def _peer_choked(self, event: PeerChoked, now: float) -> None:
+        neighbour = self.neighbours.get(event.peer)
+        if neighbour is None:
+            return
+        neighbour.choking = event.choked
+        if event.choked:
+            self._ledger.left(event.peer)  # BEP 3: requests are void when choked
+        self._ask(now)
+
+    def _span_requested(self, event: SpanRequested, _now: float) -> None:
+        if self.held >> event.span.piece & 1:
+            self._actions += self._uploads.requested(event.peer, event.span)
+        else:
+            self._actions.append(RejectSpan(event.peer, event.span))
+
+    def _span_withdrawn(self, event: SpanWithdrawn, _now: float) -> None:
+        self._actions += self._uploads.withdrawn(event.peer, event.span)
+
+    def _span_sent(self, event: SpanSent, _now: float) -> None:
+        self._actions += self._uploads.sent(event.peer)
+
+    # Pieces come in.
+
+    def _bytes_arrived(self, event: BytesArrived, _now: float) -> None:
+        neighbour = self.neighbours.get(event.peer)
+        if neighbour is not None:
+            neighbour.heard_at = max(neighbour.heard_at, event.at)
+
+    def _piece_verified(self, event: PieceVerified, now: float) -> None:
+        if event.peer is not None:
+            self._heard_from(event.peer, self._ledger.arrived(event.peer, event.piece, now), now)
+        for other in self._ledger.askers(event.piece):
+            self._ledger.withdrawn(other, event.piece)
+            self._actions.append(WithdrawAsk(other, event.piece))
+        if not self.held >> event.piece & 1:
+            self.held |= 1 << event.piece
+            self._outbox.pieces |= 1 << event.piece
+            if self._outbox.flush_at is None:
+                self._outbox.flush_at = now + self.settings.have_batch_seconds
+        if self.complete:
+            self._flush_haves()
+            for peer, other_side in list(self.neighbours.items()):
+                self._part_from_complete(peer, other_side)
+        else:
+            self._ask(now)
+
+    def _heard_from(self, peer: PeerKey, took: float | None, now: float) -> None:
+        neighbour = self.neighbours.get(peer)
+        if neighbour is not None and took is not None:
+            neighbour.heard_at, neighbour.late = now, False
+            neighbour.pace = took if neighbour.pace is None else 0.75 * neighbour.pace + 0.25 * took
+
+    def _piece_corrupt(self, event: PieceCorrupt, now: float) -> None:
+        self._ledger.withdrawn(event.peer, event.piece)
+        if event.peer in self.neighbours:
+            self.neighbours[event.peer].rest_until = _FOREVER
+        self._actions.append(BanPeer(event.peer, event.piece))
+        self._ask(now)
+
+    def _piece_lost(self, event: PieceLost, now: float) -> None:
+        self.held &= ~(1 << event.piece)
+        self._outbox.pieces &= ~(1 << event.piece)
+        self._dial()
+        self._ask(now)
+
+    def _request_rejected(self, event: RequestRejected, now: float) -> None:
+        neighbour = self.neighbours.get(event.peer)
+        if neighbour is not None and self._ledger.withdrawn(event.peer, event.piece):
+            neighbour.rest_until = max(neighbour.rest_until, now + _REJECTION_REST)
+            refusals = neighbour.refusals[event.piece] = neighbour.refusals.get(event.piece, 0) + 1
+            if refusals == _REFUSALS_BELIEVED:
+                del neighbour.refusals[event.piece]
+                self._no_longer_has(neighbour, event.piece)
+        self._ask(now)
+
+    def _no_longer_has(self, neighbour: Neighbour, piece: PieceIndex) -> None:
+        neighbour.pieces &= ~(1 << piece)
+        self._picker.availability.lost(1 << piece)
+
+    # Who waits for what.
+
+    def _reader_moved(self, event: ReaderMoved, now: float) -> None:
+        self._readers[event.reader] = _Reader(event.start, event.stop, event.part)
+        self._ask(now)
+
+    def _reader_left(self, event: ReaderLeft, _now: float) -> None:
+        self._readers.pop(event.reader, None)
+
+    def _demand_changed(self, event: DemandChanged, now: float) -> None:
+        self.wanted = event.wanted
+        self._dial()
+        self._ask(now)
+
+    # Time passes.
+
+    def _tick(self, _event: Tick, now: float) -> None:
+        if self._outbox.flush_at is not None and self._outbox.flush_at <= now:
+            self._flush_haves()
+        for neighbour in self.neighbours.values():
+            if neighbour.rest_until <= now:
+                neighbour.rest_until = 0.0
+        for overdue in self._ledger.expire(now):
+            self._peer_is_late(overdue.peer, now)
+        self._ask(now)
+
+    def _peer_is_late(self, peer: PeerKey, now: float) -> None:
+        neighbour = self.neighbours[peer]
+        neighbour.late = True
+        if now - neighbour.heard_at >= self.settings.silent_seconds and neighbour.rest_until < _FOREVER:
+            neighbour.rest_until = _FOREVER
+            self._actions.append(ClosePeer(peer, "silent"))
+
+    def _flush_haves(self) -> None:
+        """Tell peers what came in since the last time; a complete peer does not care."""
+        told = tuple(peer for peer, each in self.neighbours.items() if each.pieces != self._all)
+        if told and self._outbox.pieces:
+            self._actions.append(TellHave(told, self._outbox.pieces, self._uploads.waiting))
+        self._outbox = _Outbox()
+
+    def _part_from_complete(self, peer: PeerKey, neighbour: Neighbour) -> bool:
+        """Two peers that both hold everything have nothing to say to each other."""
+        if self.complete and neighbour.pieces == self._all:
+            self._actions.append(ClosePeer(peer, "both complete"))
+            return True
+        return False
+
+    # Whom to ask for what.
+
+    def _ask(self, now: float) -> None:
+        """Fill the request pipeline: always at the least busy peer that has something for us."""
+        if not self.wanted or self.complete or self._ledger.total >= self._in_all:
+            return
+        held_by_agents = self._held_by_agents()
+        self._fill(held_by_agents | ~self._our_share(), now)
+        if self._ledger.total <= self._in_all // _FEW:
+            self._fill(held_by_agents, now, at_most=1)
+        if held_by_agents and (not self._ledger.total or self._may_probe(now)):
+            self._probe_at = now + _PROBE_SECONDS
+            self._fill(0, now, at_most=1)
+
+    def _may_probe(self, now: float) -> bool:
+        return now >= self._probe_at and self._ledger.total <= self._in_all // _FEW
+
+    def _fill(self, reserved: int, now: float, at_most: int | None = None) -> None:
+        """Ask for pieces until the pipeline is full, or nobody has more.
+
+        Args: reserved, what origins are not asked for; at_most, how many requests to make.
+        """
+        room = self._in_all - self._ledger.total if at_most is None else at_most
+        free = self._all & ~self.held & ~self._ledger.outstanding
+        late = self._ledger.late & ~self.held
+        window, exclusive = self._readers_window(), self._exclusive()
+        in_order = bool(exclusive) or not self._in_a_crowd()
+        peers = [(peer, each) for peer, each in self.neighbours.items() if self._may_be_asked(peer, each)]
+        self._rng.shuffle(peers)
+        peers.sort(key=self._load)
+        while room > 0 and peers and (free or late):
+            peer, neighbour = peers.pop(0)
+            candidates = self._candidates(peer, neighbour, free, late, reserved)
+            if not candidates:
+                continue
+            piece = self._picker.pick(candidates & exclusive or candidates, window, in_order=in_order)
+            self._ledger.asked(peer, piece, now)
+            self._actions.append(AskPiece(peer, piece))
+            free &= ~(1 << piece)
+            late &= ~(1 << piece)
+            room -= 1
+            if self._may_be_asked(peer, neighbour):
+                peers.append((peer, neighbour))
+                peers.sort(key=self._load)
+
+    def _may_be_asked(self, peer: PeerKey, neighbour: Neighbour) -> bool:
+        return not neighbour.choking and not neighbour.rest_until and self._ledger.count(peer) < self._per_peer
+
+    def _load(self, entry: tuple[PeerKey, Neighbour]) -> tuple[bool, int]:
+        """Late peers last; then by what waits at the peer and what we have asked of it ourselves."""
+        peer, neighbour = entry
+        return neighbour.late, neighbour.waiting + 2 * self._ledger.count(peer)
+
+    def _candidates(self, peer: PeerKey, neighbour: Neighbour, free: int, late: int, reserved: int) -> int:
+        """What this peer could be asked for; a late piece of anyone who was not asked for it yet."""
+        if neighbour.role is Role.ORIGIN:
+            free &= ~reserved
+        if late:
+            free |= late & ~self._ledger.asked_of(peer)
+        return neighbour.pieces & free
+
+    def _held_by_agents(self) -> int:
+        """The pieces that agents can be asked for, and origins therefore are not.
+
+        So all origins together upload little more than one copy, whatever the number of agents. An agent
+        that is late, or far slower than the best, does not count: nobody has to wait for it.
+        """
+        agents = [each for each in self.neighbours.values() if each.role is Role.AGENT and not each.late]
+        quickest = min((each.pace for each in self.neighbours.values() if each.pace is not None), default=None)
+        held = 0
+        for each in agents:
+            if quickest is None or each.pace is None or each.pace <= _SLOW * quickest:
+                held |= each.pieces
+        return held
+
+    def _our_share(self) -> int:
+        """The pieces that fall to us, of us and the agents around us, to be fetched from origins first.
+
+        Neighbours that see each other sort the same peer ids and so take different pieces. Without this they
+        pick the same fresh pieces again and again, for news of a piece travels behind the pieces before it:
+        eight agents that saturate their host took 2.5 copies from the origins.
+        """
+        if self._share is None:
+            fetching = [each.peer_id for each in self.neighbours.values() if each.role is Role.AGENT]
+            ours = sum(other < self.me for other in fetching)
+            self._share = every_nth(self.pieces.count, ours, len(fetching) + 1)
+        return self._share
+
+    def _in_a_crowd(self) -> bool:
+        """Whether other agents fetch the blob too, who should then fetch other pieces than we do."""
+        return self._plan.knows_agents or any(each.role is Role.AGENT for each in self.neighbours.values())
+
+    def _readers_window(self) -> int:
+        """The pieces that readers will want next."""
+        window = 0
+        for reader in self._readers.values():
+            window |= between(reader.start, min(reader.stop, reader.start + self.settings.reader_window))
+        return window
+
+    def _exclusive(self) -> int:
+        """When every reader wants only a part of the blob: what they miss of it. It comes before the rest."""
+        if not self._readers or not all(reader.part for reader in self._readers.values()):
+            return 0
+        wanted = 0
+        for reader in self._readers.values():
+            wanted |= between(reader.start, reader.stop)
+        return wanted & ~self.held

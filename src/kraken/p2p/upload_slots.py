@@ -1,0 +1,102 @@
+"""Which of the requests of other peers are served now, which wait, and which are turned down.
+
+First come first served into a fixed number of slots, one for a peer at a time. A peer that asks for
+more than a few at once is told no at once, so that it asks elsewhere: a queue here would only hide from
+it that others are free.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from kraken.core.pieces import PieceIndex
+from kraken.p2p.ledger import PeerKey
+
+
+@dataclass(frozen=True, slots=True)
+class BlockSpan:
+    """What a peer asks for: bytes begin <= i < begin + length of a piece."""
+
+    piece: PieceIndex
+    begin: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class SendSpan:
+    """Order: send this to the peer, then report that it was sent."""
+
+    peer: PeerKey
+    span: BlockSpan
+
+
+@dataclass(frozen=True, slots=True)
+class RejectSpan:
+    """Order: tell the peer that it will not get this."""
+
+    peer: PeerKey
+    span: BlockSpan
+
+
+class UploadSlots:
+    """The upload queue of one swarm."""
+
+    def __init__(self, slots: int, bytes_per_peer: int, requests_per_peer: int) -> None:
+        """Args: bytes_per_peer, how much may wait for one peer; requests_per_peer, how many at least may."""
+        self._slots = slots
+        self._bytes_per_peer = bytes_per_peer
+        self._requests_per_peer = requests_per_peer
+        self._queue: deque[tuple[PeerKey, BlockSpan]] = deque()
+        self._active: dict[PeerKey, BlockSpan] = {}
+        self._owed: dict[PeerKey, list[int]] = {}
+
+    @property
+    def waiting(self) -> int:
+        """Requests not yet sent in full: what we tell peers about how busy we are."""
+        return len(self._queue) + len(self._active)
+
+    def requested(self, peer: PeerKey, span: BlockSpan) -> list[SendSpan | RejectSpan]:
+        """A peer asks. Returns: what is to be done at once."""
+        owed = self._owed.setdefault(peer, [])
+        if len(owed) >= self._requests_per_peer and sum(owed) + span.length > self._bytes_per_peer:
+            return [RejectSpan(peer, span)]
+        owed.append(span.length)
+        self._queue.append((peer, span))
+        return [*self._fill()]
+
+    def withdrawn(self, peer: PeerKey, span: BlockSpan) -> list[SendSpan | RejectSpan]:
+        """A peer no longer wants it. What is already being sent goes on (BEP 6: each request is answered)."""
+        try:
+            self._queue.remove((peer, span))
+        except ValueError:
+            return []
+        self._owed[peer].remove(span.length)
+        return [RejectSpan(peer, span)]
+
+    def sent(self, peer: PeerKey) -> list[SendSpan]:
+        """What was being sent to the peer is out. Returns: what is sent next."""
+        span = self._active.pop(peer, None)
+        if span is not None:
+            self._owed[peer].remove(span.length)
+        return self._fill()
+
+    def left(self, peer: PeerKey) -> list[SendSpan]:
+        """The peer is gone. Returns: what is sent next."""
+        self._active.pop(peer, None)
+        self._owed.pop(peer, None)
+        self._queue = deque(item for item in self._queue if item[0] != peer)
+        return self._fill()
+
+    def _fill(self) -> list[SendSpan]:
+        started: list[SendSpan] = []
+        passed_over: list[tuple[PeerKey, BlockSpan]] = []
+        while self._queue and len(self._active) < self._slots:
+            peer, span = self._queue.popleft()
+            if peer in self._active:
+                passed_over.append((peer, span))
+                continue
+            self._active[peer] = span
+            started.append(SendSpan(peer, span))
+        self._queue.extendleft(reversed(passed_over))
+        return started
