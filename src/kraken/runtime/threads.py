@@ -1,0 +1,36 @@
+"""Threads for what would block the loop: files and hashes.
+
+Hashing, pread and pwrite release the interpreter lock, so a few threads use all cores.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class FileThreads:
+    """A fixed number of threads that run blocking functions for the loop."""
+
+    def __init__(self, workers: int = 4) -> None:
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="files")
+
+    async def run(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The result of `fn`, computed in a thread.
+
+        A cancelled caller stops waiting at once; the function itself runs to its end.
+        """
+        return await self.submit(fn, *args, **kwargs)
+
+    def submit(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
+        """Start `fn` in a thread without waiting. To be called on the loop."""
+        return asyncio.wrap_future(self._pool.submit(fn, *args, **kwargs))
+
+    def close(self) -> None:
+        """Drop what has not begun, and wait for what has."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
