@@ -1,0 +1,1 @@
+"""The shells of storage: files, threads, and the stores made of them."""

@@ -1,0 +1,26 @@
+"""Waiting for a thread that works on a buffer or descriptor of ours."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+async def finished(job: asyncio.Future[T]) -> T:
+    """The result of a job, once it has really ended.
+
+    A cancelled caller is held until then, for it will reuse the buffer or close the descriptor that
+    the job still works on. Jobs are short: a few MiB at most.
+    """
+    cancelled = False
+    while not job.done():
+        try:
+            await asyncio.wait([job])
+        except asyncio.CancelledError:
+            cancelled = True
+    if cancelled:
+        job.exception()  # seen, so that nobody reports it as lost
+        raise asyncio.CancelledError
+    return job.result()

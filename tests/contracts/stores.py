@@ -1,0 +1,52 @@
+"""The stores that the contract suites are run against."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from tests.helpers.blobs import ManualClock
+
+from kraken.observability.logs import get_logger
+from kraken.observability.metrics import Metrics
+from kraken.runtime.threads import FileThreads
+from kraken.storage.io.disk import DiskBlobStore
+from kraken.storage.io.disk_uploads import DiskUploadStore
+from kraken.storage.io.memory import MemoryBlobStore, MemoryUploadStore
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """A blob store and the upload store beside it, with the clock that both read."""
+
+    blobs: DiskBlobStore | MemoryBlobStore
+    uploads: DiskUploadStore | MemoryUploadStore
+    clock: ManualClock
+    metrics: Metrics
+
+
+def disk_stores(root: Path, threads: FileThreads) -> Stores:
+    """Stores on disk, not started yet."""
+    log, metrics, clock = get_logger("test", "store"), Metrics("test", "store"), ManualClock()
+    blobs = DiskBlobStore(root, threads, clock, log, metrics)
+    return Stores(blobs, DiskUploadStore(blobs, threads, clock, log, metrics), clock, metrics)
+
+
+def memory_stores(threads: FileThreads) -> Stores:
+    """Stores in memory, not started yet."""
+    log, metrics, clock = get_logger("test", "store"), Metrics("test", "store"), ManualClock()
+    blobs = MemoryBlobStore(threads, clock, log, metrics)
+    return Stores(blobs, MemoryUploadStore(blobs, threads, clock, log, metrics), clock, metrics)
+
+
+@pytest.fixture(params=["disk", "memory"])
+async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stores]:
+    """Started stores of either kind."""
+    threads = FileThreads()
+    made = disk_stores(tmp_path, threads) if request.param == "disk" else memory_stores(threads)
+    await made.blobs.start()
+    yield made
+    await made.blobs.close()
+    threads.close()
