@@ -1,0 +1,1 @@
+"""Who belongs to the cluster: who owns a key, who is alive. `io` asks them."""

@@ -1,0 +1,1 @@
+"""The shell of the cluster engines: probes over HTTP."""

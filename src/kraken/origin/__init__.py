@@ -1,0 +1,1 @@
+"""The origin: keeps blobs durably, copies them to their owners, and seeds them."""

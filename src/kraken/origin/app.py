@@ -1,0 +1,138 @@
+"""An origin, wired together."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Final
+
+from kraken.cluster.hashring import Ring
+from kraken.cluster.hosts import NodeCard
+from kraken.cluster.io.members import Members
+from kraken.cluster.io.node_route import add_node_route
+from kraken.core.errors import BadConfig
+from kraken.core.peers import Address, Role
+from kraken.observability.logs import get_logger
+from kraken.observability.metrics import Metrics
+from kraken.origin.http import OriginRoutes
+from kraken.origin.replica_sender import HttpReplicaSender
+from kraken.origin.replication import Replicator
+from kraken.origin.service import OriginService
+from kraken.origin.settings import OriginSettings
+from kraken.p2p.io.node import PeerNode
+from kraken.runtime.clock import SystemClock
+from kraken.runtime.tasks import Tasks
+from kraken.runtime.threads import FileThreads
+from kraken.runtime.web import WebServer, component_app
+from kraken.runtime.web_client import HttpClient
+from kraken.storage.io.disk import DiskBlobStore
+from kraken.storage.io.disk_uploads import DiskUploadStore
+
+KIND: Final = "origin"
+
+_MOST_SECONDS_BETWEEN_SWEEPS: Final = 600.0
+
+
+class Origin:
+    """Part of the cluster that keeps blobs: stores uploads, copies them to their owners, and serves them."""
+
+    kind = KIND
+
+    def __init__(self, settings: OriginSettings) -> None:
+        """Raises: BadConfig, when the cluster does not name this origin."""
+        self._settings = settings
+        self.name = settings.name
+        self.metrics = Metrics(KIND, settings.name)
+        self._log = get_logger(KIND, settings.name)
+        self._me = _own_address(settings)
+        self._threads = FileThreads()
+        clock = SystemClock()
+        self._http_client = HttpClient(settings.client)
+        self.blobs = DiskBlobStore(settings.data, self._threads, clock, self._log, self.metrics)
+        self._uploads = DiskUploadStore(self.blobs, self._threads, clock, self._log, self.metrics)
+        ring = Ring(settings.cluster.origins or (self._me,), settings.cluster.replicas)
+        self._others = Members(
+            KIND,
+            [host for host in ring.hosts if host != self._me],
+            self._http_client,
+            settings.cluster,
+            self._log,
+            self.metrics,
+        )
+        self._replicator = Replicator(
+            self._me,
+            ring,
+            self.blobs,
+            HttpReplicaSender(self._http_client, self.blobs, settings.replica_stall_seconds),
+            settings.write_quorum,
+            self._log,
+            self.metrics,
+        )
+        self.node = PeerNode(Role.ORIGIN, self.blobs, settings.peer, settings.swarm, self._log, self.metrics)
+        service = OriginService(self.blobs, self._uploads, self._replicator, self._log)
+        app = component_app(KIND, settings.name, self.metrics, self._reasons_not_ready)
+        add_node_route(app, self.card)
+        OriginRoutes(service, settings.http.idle_seconds).add_to(app)
+        self._server = WebServer(app, settings.http)
+        self._tasks = Tasks(self._log, self.metrics)
+        self._is_started = False
+
+    @property
+    def data(self) -> Path | None:
+        return self._settings.data
+
+    @property
+    def http(self) -> Address:
+        return self._server.address
+
+    @property
+    def peer(self) -> Address | None:
+        return self.node.address
+
+    def card(self) -> NodeCard:
+        """What this origin says of itself."""
+        return NodeCard(KIND, self.name, str(self.node.address), self.node.peer_id.hex())
+
+    async def start(self) -> None:
+        await self.blobs.start()
+        await self.node.start()
+        await self._server.start()
+        await self._others.start()
+        self._tasks.spawn("sweep_uploads", self._sweep_uploads())
+        self._is_started = True
+
+    async def stop(self) -> None:
+        self._is_started = False
+        await self._server.stop()
+        await self.node.stop()
+        await self._replicator.close(self._settings.http.drain_seconds)
+        await self._tasks.close()
+        await self._others.stop()
+        await self._http_client.close()
+        await self.blobs.close()
+        self._threads.close()
+
+    def _reasons_not_ready(self) -> list[str]:
+        if not self._is_started:
+            return ["the store is not open"]
+        reachable = 1 + len(self._others.healthy())
+        needed = min(self._settings.write_quorum, 1 + len(self._others.hosts))
+        if reachable < needed:
+            return [f"{reachable} of the {needed} origins that a push needs can be reached"]
+        return []
+
+    async def _sweep_uploads(self) -> None:
+        expiry = self._settings.upload_expiry_seconds
+        while True:
+            await self._uploads.sweep(expiry)
+            await asyncio.sleep(min(expiry / 4, _MOST_SECONDS_BETWEEN_SWEEPS))
+
+
+def _own_address(settings: OriginSettings) -> Address:
+    """The entry of cluster.origins that is this origin; alone, it needs none. Raises: BadConfig."""
+    me = settings.address or settings.http.listen
+    origins = settings.cluster.origins
+    if origins and me not in origins:
+        listed = ", ".join(str(origin) for origin in origins)
+        raise BadConfig(f"cluster.origins ({listed}) does not name {me}: set address to the entry that is this origin")
+    return me

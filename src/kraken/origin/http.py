@@ -1,0 +1,187 @@
+"""The HTTP routes of an origin: for proxies, trackers and other origins, never for clients."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, Final, TypeVar
+
+import msgspec
+from aiohttp import hdrs, web
+
+from kraken.core.digest import Digest
+from kraken.core.errors import Corrupt, Invalid, Rejected
+from kraken.core.pieces import ByteRange
+from kraken.oci.ranges import Unsatisfiable, requested_range
+from kraken.origin.messages import (
+    INLINE_LENGTH_HEADER,
+    MAX_STAT_DIGESTS,
+    OffsetAnswer,
+    StatAnswer,
+    StatRequest,
+)
+from kraken.origin.service import OriginService
+from kraken.runtime.web import body_chunks, json_response, read_body
+from kraken.storage.io.http_body import CompleteBlob, send_blob
+from kraken.storage.layout import SessionId, session_id
+
+T = TypeVar("T")
+
+_OCTETS: Final = "application/octet-stream"
+_STILL_AT_WORK: Final = b"HTTP/1.1 102 Processing\r\n\r\n"
+_SIGN_OF_LIFE_SECONDS: Final = 5.0
+
+
+class OriginRoutes:
+    """Turns requests into calls of the service. Values from outside are admitted here."""
+
+    def __init__(self, service: OriginService, idle_seconds: float) -> None:
+        """Args: idle_seconds, a body that brings no byte for this long is given up."""
+        self._service = service
+        self._idle_seconds = idle_seconds
+
+    def add_to(self, app: web.Application) -> None:
+        router = app.router
+        router.add_post("/uploads/{session}", self.begin_upload)
+        router.add_get("/uploads/{session}", self.upload_offset)
+        router.add_patch("/uploads/{session}", self.append_to_upload)
+        router.add_put("/uploads/{session}", self.commit_upload)
+        router.add_delete("/uploads/{session}", self.abandon_upload)
+        router.add_put("/blobs/{digest}", self.put_blob)
+        router.add_get("/blobs/{digest}", self.get_blob)
+        router.add_put("/replicas/{digest}", self.put_replica)
+        router.add_get("/metainfo/{digest}", self.get_metainfo)
+        router.add_post("/stat", self.stat)
+
+    async def begin_upload(self, request: web.Request) -> web.Response:
+        await self._service.uploads.begin(_session(request))
+        return json_response(OffsetAnswer(await self._service.uploads.offset(_session(request))), status=201)
+
+    async def upload_offset(self, request: web.Request) -> web.Response:
+        return json_response(OffsetAnswer(await self._service.uploads.offset(_session(request))))
+
+    async def append_to_upload(self, request: web.Request) -> web.Response:
+        return json_response(OffsetAnswer(await self._append(request)))
+
+    async def commit_upload(self, request: web.Request) -> web.Response:
+        """Commit, after a last chunk if the request has a body."""
+        digest = _digest(request.query.get("digest", ""))
+        if request.can_read_body or "offset" in request.query:
+            await self._append(request)
+        answer = await _with_signs_of_life(request, self._service.commit(_session(request), digest))
+        return json_response(answer, status=201)
+
+    async def abandon_upload(self, request: web.Request) -> web.Response:
+        await self._service.uploads.abandon(_session(request))
+        return web.Response(status=204)
+
+    async def put_blob(self, request: web.Request) -> web.Response:
+        chunks = body_chunks(request, self._idle_seconds)
+        work = self._service.put_blob(_digest(request.match_info["digest"]), chunks)
+        return json_response(await _with_signs_of_life(request, work), status=201)
+
+    async def put_replica(self, request: web.Request) -> web.Response:
+        chunks = body_chunks(request, self._idle_seconds)
+        work = self._service.put_replica(_digest(request.match_info["digest"]), chunks)
+        return json_response(await _with_signs_of_life(request, work), status=201)
+
+    async def get_blob(self, request: web.Request) -> web.StreamResponse:
+        digest = _digest(request.match_info["digest"])
+        try:
+            with await self._service.blobs.open(digest) as blob:
+                try:
+                    wanted = requested_range(request.headers.get(hdrs.RANGE), blob.size)
+                except Unsatisfiable:
+                    return web.Response(status=416, headers={hdrs.CONTENT_RANGE: f"bytes */{blob.size}"})
+                span = wanted or ByteRange(0, blob.size)
+                response = _blob_response(wanted, span, blob.size)
+                if request.method == hdrs.METH_HEAD:
+                    return response
+                await send_blob(request, response, CompleteBlob(blob), span)
+                return response
+        except Corrupt as error:
+            await self._service.found_corrupt(digest, error)
+            raise
+
+    async def get_metainfo(self, request: web.Request) -> web.Response:
+        digest = _digest(request.match_info["digest"])
+        with_content = request.query.get("content") == "1"
+        try:
+            metainfo, content = await self._service.metainfo(digest, with_content=with_content)
+        except Corrupt as error:
+            await self._service.found_corrupt(digest, error)
+            raise
+        headers: dict[str, str] = {hdrs.CONTENT_TYPE: _OCTETS}
+        if content is not None:
+            headers[INLINE_LENGTH_HEADER] = str(len(content))
+        return web.Response(body=metainfo.encode() + (content or b""), headers=headers)
+
+    async def stat(self, request: web.Request) -> web.Response:
+        try:
+            asked = msgspec.json.decode(await read_body(request, self._idle_seconds), type=StatRequest)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise Rejected(f"this is no list of digests: {error}") from error
+        if len(asked.digests) > MAX_STAT_DIGESTS:
+            raise Rejected(f"{len(asked.digests)} digests at once; {MAX_STAT_DIGESTS} is the limit")
+        return json_response(StatAnswer(await self._service.sizes(_digest(text) for text in asked.digests)))
+
+    async def _append(self, request: web.Request) -> int:
+        chunks = body_chunks(request, self._idle_seconds)
+        return await self._service.uploads.append(_session(request), _offset(request), chunks)
+
+
+async def _with_signs_of_life(request: web.Request, work: Coroutine[Any, Any, T]) -> T:
+    """The result of work that may take minutes: a commit waits for disks, here and at the other owners.
+
+    The client is told every few seconds that it goes on, so that its deadline for a dead server can stay
+    short. Source: RFC 2518, section 10.1, 102 Processing; an HTTP client skips answers 1xx that it does not know.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        while not (await asyncio.wait([task], timeout=_SIGN_OF_LIFE_SECONDS))[0]:
+            await _write_interim(request)
+        return task.result()
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait([task])
+
+
+async def _write_interim(request: web.Request) -> None:
+    writer = request.writer
+    await writer.write(_STILL_AT_WORK)
+    writer.output_size = 0  # as aiohttp does for 100 Continue: the answer itself has not begun
+
+
+def _blob_response(wanted: ByteRange | None, span: ByteRange, size: int) -> web.StreamResponse:
+    headers = {
+        hdrs.CONTENT_TYPE: _OCTETS,
+        hdrs.CONTENT_LENGTH: str(span.length),
+        hdrs.ACCEPT_RANGES: "bytes",
+    }
+    if wanted is not None:
+        headers[hdrs.CONTENT_RANGE] = f"bytes {span.start}-{span.stop - 1}/{size}"
+    return web.StreamResponse(status=200 if wanted is None else 206, headers=headers)
+
+
+def _session(request: web.Request) -> SessionId:
+    try:
+        return session_id(request.match_info["session"])
+    except Invalid as error:
+        raise Rejected(str(error)) from error
+
+
+def _digest(text: str) -> Digest:
+    try:
+        return Digest.parse(text)
+    except Invalid as error:
+        raise Rejected(str(error)) from error
+
+
+def _offset(request: web.Request) -> int | None:
+    text = request.query.get("offset")
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 15):
+        raise Rejected(f"{text[:40]!r} is not an offset")
+    return int(text)
