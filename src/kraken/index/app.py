@@ -1,0 +1,50 @@
+"""An index node, wired together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kraken.cluster.hosts import NodeCard
+from kraken.cluster.io.node_route import add_node_route
+from kraken.core.peers import Address
+from kraken.index.http import IndexRoutes
+from kraken.index.settings import IndexSettings
+from kraken.index.sqlite import SqliteIndexStore
+from kraken.observability.metrics import Metrics
+from kraken.runtime.web import WebServer, component_app
+
+KIND = "index"
+_FILE = "index.sqlite"
+
+
+class Index:
+    """A component of kind index. Its database is opened at the start, and made when there is none."""
+
+    kind = KIND
+    peer: Address | None = None
+
+    def __init__(self, settings: IndexSettings) -> None:
+        self.name = settings.name
+        self.data: Path | None = settings.data
+        self.metrics = Metrics(KIND, self.name)
+        self._settings = settings
+        self._store: SqliteIndexStore | None = None
+        self._server: WebServer | None = None
+
+    @property
+    def http(self) -> Address:
+        return self._server.address if self._server is not None else self._settings.http.listen
+
+    async def start(self) -> None:
+        self._store = SqliteIndexStore(self._settings.data / _FILE)
+        app = component_app(KIND, self.name, self.metrics, list)
+        IndexRoutes(self._store, self._settings.http.idle_seconds).register(app)
+        add_node_route(app, lambda: NodeCard(KIND, self.name))
+        self._server = WebServer(app, self._settings.http)
+        await self._server.start()
+
+    async def stop(self) -> None:
+        if self._server is not None:
+            await self._server.stop()
+        if self._store is not None:
+            await self._store.close()

@@ -1,0 +1,1 @@
+"""The registry protocol over HTTP, shared by every component that serves it."""

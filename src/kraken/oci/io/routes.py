@@ -1,0 +1,255 @@
+"""The routes under /v2/: one implementation for every component that is a registry.
+
+Here a request is admitted (path, range, page) and its answer gets its headers; where the bytes come from is
+the business of `RegistryReads` and `RegistryWrites`. Everything that fails is answered in the registry's form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, assert_never
+
+import msgspec
+from aiohttp import web
+
+from kraken.core.digest import Digest
+from kraken.core.errors import Corrupt, Invalid, KrakenError
+from kraken.core.pieces import ByteRange
+from kraken.observability.events import Event
+from kraken.observability.logs import Log
+from kraken.oci.errors import (
+    BLOB_READ,
+    MANIFEST_READ,
+    MANIFEST_WRITE,
+    TAGS_READ,
+    UPLOAD,
+    Blame,
+    Code,
+    RegistryError,
+    as_registry_error,
+    internal_error,
+)
+from kraken.oci.io.ports import BlobAnswer, RegistryReads, RegistryWrites
+from kraken.oci.manifests import ManifestRecord
+from kraken.oci.pages import PageRequest, next_link, parse_page
+from kraken.oci.paths import (
+    Base,
+    BlobPath,
+    Endpoint,
+    ManifestPath,
+    TagsPath,
+    UploadPath,
+    UploadsPath,
+    parse_path,
+)
+from kraken.oci.ranges import Unsatisfiable, requested_range
+
+API_VERSION = {"Docker-Distribution-Api-Version": "registry/2.0"}
+"""On every answer under /v2/: old clients look for it."""
+
+_STARTED: Final = web.RequestKey("registry_response_started", bool)
+_READ_METHODS = ("GET", "HEAD")
+
+Answering = Callable[[], Awaitable[web.StreamResponse]]
+
+
+class RegistryRoutes:
+    """The /v2/ tree of one component. Without `writes` every request that would change something is a 405."""
+
+    def __init__(self, reads: RegistryReads, log: Log, writes: RegistryWrites | None = None) -> None:
+        self._reads = reads
+        self._writes = writes
+        self._log = log
+
+    def register(self, app: web.Application) -> None:
+        """Add the routes to an application."""
+        app.router.add_route("*", "/v2", self._answer)
+        app.router.add_route("*", "/v2/{path:.*}", self._answer)
+        app.on_response_prepare.append(_on_prepare)
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        try:
+            endpoint = parse_path(request.path)
+        except RegistryError as error:
+            return error_response(error)
+        try:
+            return await self._dispatch(request, endpoint)
+        except KrakenError as error:
+            if _STARTED in request:
+                raise  # too late for an answer: the frame around us cuts the connection
+            if isinstance(error, Corrupt):
+                self._log.error(Event.REQUEST_FAILED, method=request.method, path=request.path, error=str(error))
+            return error_response(as_registry_error(error, _blame(endpoint, request.method)))
+        except web.HTTPException as error:
+            status = error.status
+            return error_response(RegistryError(Code.UNSUPPORTED, error.reason, status=status))
+        except (ConnectionError, web.RequestPayloadError):
+            raise  # the client is gone
+        except Exception as error:
+            if _STARTED in request:
+                raise
+            self._log.error(
+                Event.REQUEST_FAILED, method=request.method, path=request.path, error=str(error), exc_info=error
+            )
+            return error_response(internal_error())
+
+    async def _dispatch(self, request: web.Request, endpoint: Endpoint) -> web.StreamResponse:
+        match endpoint:
+            case Base():
+                return await _by_method(request, {"GET": _base, "HEAD": _base})
+            case BlobPath():
+                return await _by_method(request, self._blob(request, endpoint))
+            case ManifestPath():
+                return await _by_method(request, self._manifest(request, endpoint))
+            case UploadsPath():
+                return await _by_method(request, self._uploads(request, endpoint))
+            case UploadPath():
+                return await _by_method(request, self._upload(request, endpoint))
+            case TagsPath():
+                return await _by_method(request, {"GET": lambda: self._tags(request, endpoint)})
+            case _:
+                assert_never(endpoint)
+
+    def _blob(self, request: web.Request, at: BlobPath) -> dict[str, Answering]:
+        return {"HEAD": lambda: self._head_blob(at), "GET": lambda: self._get_blob(request, at)}
+
+    def _manifest(self, request: web.Request, at: ManifestPath) -> dict[str, Answering]:
+        methods: dict[str, Answering] = dict.fromkeys(_READ_METHODS, lambda: self._get_manifest(request, at))
+        if (writes := self._writes) is not None:
+            methods["PUT"] = lambda: writes.put_manifest(request, at.repository, at.reference)
+        return methods
+
+    def _uploads(self, request: web.Request, at: UploadsPath) -> dict[str, Answering]:
+        if (writes := self._writes) is None:
+            return {}
+        return {"POST": lambda: writes.begin_upload(request, at.repository)}
+
+    def _upload(self, request: web.Request, at: UploadPath) -> dict[str, Answering]:
+        if (writes := self._writes) is None:
+            return {}
+        return {
+            "GET": lambda: writes.status(request, at.repository, at.session),
+            "PATCH": lambda: writes.append(request, at.repository, at.session),
+            "PUT": lambda: writes.commit(request, at.repository, at.session),
+            "DELETE": lambda: writes.cancel(request, at.repository, at.session),
+        }
+
+    async def _head_blob(self, at: BlobPath) -> web.StreamResponse:
+        size = await self._reads.blob_size(at.repository, at.digest)
+        return web.Response(headers=blob_answer({}, at.digest, size).headers)
+
+    async def _get_blob(self, request: web.Request, at: BlobPath) -> web.StreamResponse:
+        size = await self._reads.blob_size(at.repository, at.digest)
+        if _matches(request.headers.get("If-None-Match"), at.digest):
+            return web.Response(status=304, headers=_identity(at.digest))
+        answer = blob_answer(request.headers, at.digest, size)
+        return await self._reads.blob_response(request, at.repository, at.digest, answer)
+
+    async def _get_manifest(self, request: web.Request, at: ManifestPath) -> web.StreamResponse:
+        record = await self._reads.resolve(at.repository, at.reference)
+        if _matches(request.headers.get("If-None-Match"), record.digest):
+            return web.Response(status=304, headers=_identity(record.digest))
+        headers = _manifest_headers(record)
+        if request.method == "HEAD":
+            return web.Response(headers={**headers, "Content-Length": str(record.size)})
+        return web.Response(body=await self._reads.manifest_bytes(at.repository, record), headers=headers)
+
+    async def _tags(self, request: web.Request, at: TagsPath) -> web.StreamResponse:
+        page = _page(request)
+        answer = await self._reads.tags(at.repository, page)
+        headers = {"Content-Type": "application/json"}
+        if answer.more and answer.tags and page.limit:
+            headers["Link"] = next_link(f"/v2/{at.repository}/tags/list", page.limit, answer.tags[-1])
+        body = msgspec.json.encode({"name": str(at.repository), "tags": list(answer.tags)})
+        return web.Response(body=body, headers=headers)
+
+
+def blob_answer(headers: Mapping[str, str], digest: Digest, size: int) -> BlobAnswer:
+    """How to answer a GET of a blob of `size` bytes.
+
+    Args: headers, those of the request.
+    Raises: RegistryError, a 416 that tells the size, when the range asked for holds nothing.
+    """
+    try:
+        span = requested_range(_range_if_current(headers, digest), size)
+    except Unsatisfiable as error:
+        told = {"Content-Range": f"bytes */{size}", "Accept-Ranges": "bytes"}
+        raise RegistryError(Code.SIZE_INVALID, str(error), status=416, headers=told) from error
+    common = {**_identity(digest), "Accept-Ranges": "bytes", "Content-Type": "application/octet-stream"}
+    if span is None:
+        return BlobAnswer(200, {**common, "Content-Length": str(size)}, size, ByteRange(0, size))
+    content_range = f"bytes {span.start}-{span.stop - 1}/{size}"
+    partial = {**common, "Content-Length": str(span.length), "Content-Range": content_range}
+    return BlobAnswer(206, partial, size, span)
+
+
+def error_response(error: RegistryError) -> web.Response:
+    """The answer to a request that ended in `error`."""
+    headers = {**error.headers, "Content-Type": "application/json"}
+    return web.Response(status=error.status, body=error.body(), headers=headers)
+
+
+async def _on_prepare(request: web.Request, response: web.StreamResponse) -> None:
+    request[_STARTED] = True
+    if request.path.startswith("/v2"):
+        response.headers.update(API_VERSION)
+
+
+async def _by_method(request: web.Request, methods: Mapping[str, Answering]) -> web.StreamResponse:
+    answering = methods.get(request.method)
+    if answering is None:
+        allowed = ", ".join(methods) or ", ".join(_READ_METHODS)
+        raise RegistryError(
+            Code.UNSUPPORTED, f"{request.method[:20]} is not supported here", headers={"Allow": allowed}
+        )
+    return await answering()
+
+
+async def _base() -> web.StreamResponse:
+    return web.Response(body=b"{}", headers={"Content-Type": "application/json"})
+
+
+def _page(request: web.Request) -> PageRequest:
+    try:
+        return parse_page(request.query.get("n"), request.query.get("last"))
+    except Invalid as error:
+        # No code of the list is about paging; this one says that the parameters are not supported.
+        raise RegistryError(Code.UNSUPPORTED, str(error), status=400) from error
+
+
+def _blame(endpoint: Endpoint, method: str) -> Blame:
+    match endpoint:
+        case Base() | BlobPath():
+            return BLOB_READ
+        case ManifestPath():
+            return MANIFEST_READ if method in _READ_METHODS else MANIFEST_WRITE
+        case UploadsPath() | UploadPath():
+            return UPLOAD
+        case TagsPath():
+            return TAGS_READ
+        case _:
+            assert_never(endpoint)
+
+
+def _identity(digest: Digest) -> dict[str, str]:
+    return {"Docker-Content-Digest": str(digest), "ETag": f'"{digest}"'}
+
+
+def _manifest_headers(record: ManifestRecord) -> dict[str, str]:
+    return {**_identity(record.digest), "Content-Type": record.media_type}
+
+
+def _matches(header: str | None, digest: Digest) -> bool:
+    """Whether an If-None-Match names what we would send (RFC 9110, section 13.1.2)."""
+    if header is None:
+        return False
+    tags = [tag.strip().removeprefix("W/").strip('"') for tag in header.split(",")]
+    return "*" in tags or str(digest) in tags
+
+
+def _range_if_current(headers: Mapping[str, str], digest: Digest) -> str | None:
+    """The Range header, unless an If-Range says that it is about other bytes than these."""
+    condition = headers.get("If-Range")
+    if condition is not None and condition.strip().strip('"') != str(digest):
+        return None
+    return headers.get("Range")

@@ -1,0 +1,79 @@
+"""A proxy, wired together."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+from kraken.cluster.hosts import NodeCard
+from kraken.cluster.io.members import Members
+from kraken.cluster.io.node_route import add_node_route
+from kraken.core.peers import Address
+from kraken.index.client import IndexClient
+from kraken.observability.logs import get_logger
+from kraken.observability.metrics import Metrics
+from kraken.oci.io.routes import RegistryRoutes
+from kraken.origin.client import OriginClient
+from kraken.proxy.http import ProxyWrites
+from kraken.proxy.service import Manifests, Observers, ProxyReads, Uploads
+from kraken.proxy.settings import ProxySettings
+from kraken.runtime.clock import SystemClock
+from kraken.runtime.web import WebServer, component_app
+from kraken.runtime.web_client import HttpClient
+
+KIND = "proxy"
+
+
+class Proxy:
+    """A component of kind proxy."""
+
+    kind = KIND
+    data: Path | None = None
+    peer: Address | None = None
+
+    def __init__(self, settings: ProxySettings) -> None:
+        self.name = settings.name
+        self.metrics = Metrics(KIND, self.name)
+        log = get_logger(KIND, self.name)
+        clock = SystemClock()
+        self._client = HttpClient(settings.client)
+        cluster = settings.cluster
+        self._origins = Members("origin", cluster.origins, self._client, cluster, log, self.metrics)
+        self._indexes = Members("index", cluster.indexes, self._client, cluster, log, self.metrics)
+        origins = OriginClient(self._client, self._origins)
+        self._index_client = IndexClient(self._client, self._indexes, clock, secrets.token_hex(8))
+
+        observers = Observers(log, self.metrics, clock)
+        manifests = Manifests(origins, self._index_client, observers, sparse_indexes=settings.push.sparse_indexes)
+        writes = ProxyWrites(
+            Uploads(origins, observers), manifests, settings.http.idle_seconds, settings.push.stall_seconds
+        )
+        app = component_app(KIND, self.name, self.metrics, self._not_ready)
+        RegistryRoutes(ProxyReads(origins, self._index_client, observers), log, writes).register(app)
+        add_node_route(app, lambda: NodeCard(KIND, self.name))
+        self._server = WebServer(app, settings.http)
+
+    @property
+    def http(self) -> Address:
+        return self._server.address
+
+    async def start(self) -> None:
+        await self._origins.start()
+        await self._indexes.start()
+        await self._server.start()
+
+    async def stop(self) -> None:
+        await self._server.stop()
+        await self._index_client.close()
+        await self._origins.stop()
+        await self._indexes.stop()
+        await self._client.close()
+
+    def _not_ready(self) -> list[str]:
+        reasons = []
+        if not self._origins.heard():
+            reasons.append("no origin answers")
+        majority = len(self._indexes.hosts) // 2 + 1
+        if len(self._indexes.heard()) < majority:
+            reasons.append(f"{len(self._indexes.heard())} of {len(self._indexes.hosts)} index nodes answer")
+        return reasons

@@ -1,0 +1,204 @@
+"""The write side of the registry API: what a request asks for, and what its answer says.
+
+Whichever way a client uploads (one POST, POST and PUT, chunks with Content-Range, a stream), the bytes take the
+same path through `UploadBody`. Source: OCI distribution specification 1.1, Push.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from aiohttp import web
+
+from kraken.core.digest import Algorithm, Digest
+from kraken.core.errors import Invalid, KrakenError, Rejected
+from kraken.core.pieces import MAX_BLOB_SIZE, ByteRange
+from kraken.oci.errors import Code, RegistryError
+from kraken.oci.manifests import MAX_MANIFEST_BYTES
+from kraken.oci.paths import blob_location, manifest_location, upload_location
+from kraken.oci.ranges import chunk_range
+from kraken.oci.references import Reference, RepositoryName, Tag
+from kraken.oci.sessions import SessionId
+from kraken.proxy.bodies import UploadBody, whole_body
+from kraken.proxy.service import Manifests, Uploads
+from kraken.storage.ports import OffsetMismatch
+
+MAX_TAGS = 100
+"""Tags that one PUT of a manifest may set; at least 10 are required of a registry."""
+
+
+class ProxyWrites:
+    """Implements `RegistryWrites` over the service. Times are seconds, see `UploadBody`."""
+
+    def __init__(self, uploads: Uploads, manifests: Manifests, idle_seconds: float, stall_seconds: float) -> None:
+        self._uploads = uploads
+        self._manifests = manifests
+        self._idle_seconds = idle_seconds
+        self._stall_seconds = stall_seconds
+
+    async def begin_upload(self, request: web.Request, repository: RepositoryName) -> web.StreamResponse:
+        """POST: a mount, when the blob is there; a whole blob, when its digest is given; else a new session."""
+        _check_algorithm(request.query.get("digest-algorithm"))
+        if (wanted := request.query.get("mount")) is not None:
+            mounted = _digest(wanted)
+            if _is_name(request.query.get("from")) and await self._uploads.exists(mounted):
+                return _created(blob_location(repository, mounted), mounted)
+        elif (given := request.query.get("digest")) is not None:
+            return await self._put_whole(request, repository, _digest(given))
+        session = await self._uploads.begin()
+        return _accepted(repository, session, 0)
+
+    async def append(self, request: web.Request, repository: RepositoryName, session: SessionId) -> web.StreamResponse:
+        """PATCH: a chunk at the place that Content-Range names, or bytes for the end."""
+        offset = await self._take(request, repository, session)
+        return _accepted(repository, session, offset)
+
+    async def commit(self, request: web.Request, repository: RepositoryName, session: SessionId) -> web.StreamResponse:
+        """PUT: the end, after a last chunk or the whole body if there is one."""
+        digest = _digest(request.query.get("digest"))
+        if request.can_read_body or "Content-Range" in request.headers:
+            await self._take(request, repository, session)
+        return await self._commit(repository, session, digest)
+
+    async def status(self, _request: web.Request, repository: RepositoryName, session: SessionId) -> web.StreamResponse:
+        """GET: where the upload goes on."""
+        offset = await self._uploads.offset(session)
+        return web.Response(status=204, headers=_upload_headers(repository, session, offset))
+
+    async def cancel(
+        self, _request: web.Request, _repository: RepositoryName, session: SessionId
+    ) -> web.StreamResponse:
+        """DELETE: the session and its bytes are gone."""
+        await self._uploads.abandon(session)
+        return web.Response(status=204)
+
+    async def put_manifest(
+        self, request: web.Request, repository: RepositoryName, reference: Reference
+    ) -> web.StreamResponse:
+        """PUT of a manifest by its digest, with any number of tags, or by one tag."""
+        tags = [reference] if isinstance(reference, Tag) else _tags(request)
+        data = await whole_body(request, self._idle_seconds, MAX_MANIFEST_BYTES)
+        if data is None:
+            raise RegistryError(
+                Code.MANIFEST_INVALID, f"a manifest may have {MAX_MANIFEST_BYTES} bytes and no more", status=413
+            )
+        digest = _manifest_digest(data, reference)
+        manifest = await self._manifests.put(repository, data, request.headers.get("Content-Type"), digest, tags)
+        headers = {"Location": manifest_location(repository, digest), "Docker-Content-Digest": str(digest)}
+        if manifest.subject is not None:
+            # It tells clients that referrers are kept here, so that they write no fallback tag.
+            headers["OCI-Subject"] = str(manifest.subject.digest)
+        if tags and not isinstance(reference, Tag):
+            headers["OCI-Tag"] = ", ".join(map(str, tags))
+        return web.Response(status=201, headers=headers)
+
+    async def _put_whole(self, request: web.Request, repository: RepositoryName, digest: Digest) -> web.StreamResponse:
+        session = await self._uploads.begin()
+        try:
+            await self._take(request, repository, session)
+            return await self._commit(repository, session, digest)
+        except KrakenError:
+            # Nobody knows the name of this session, so nobody could go on with it.
+            with suppress(KrakenError):
+                await self._uploads.abandon(session)
+            raise
+
+    async def _take(self, request: web.Request, repository: RepositoryName, session: SessionId) -> int:
+        """Append the body of a request. Returns: the new end of the session."""
+        span = _chunk(request)
+        limit = MAX_BLOB_SIZE if span is None else span.length
+        body = UploadBody(request, self._idle_seconds, self._stall_seconds, limit)
+        try:
+            offset = await self._uploads.append(session, body, None if span is None else span.start)
+        except OffsetMismatch as error:
+            raise RegistryError(
+                Code.BLOB_UPLOAD_INVALID,
+                str(error),
+                status=416,
+                headers=_upload_headers(repository, session, error.offset),
+            ) from error
+        if span is not None and body.received != span.length:
+            raise RegistryError(
+                Code.SIZE_INVALID, f"Content-Range announces {span.length} bytes, the body has {body.received}"
+            )
+        return offset
+
+    async def _commit(self, repository: RepositoryName, session: SessionId, digest: Digest) -> web.StreamResponse:
+        try:
+            await self._uploads.commit(repository, session, digest)
+        except Rejected as error:
+            raise RegistryError(Code.DIGEST_INVALID, str(error), detail={"digest": str(digest)}) from error
+        return _created(blob_location(repository, digest), digest)
+
+
+def _created(location: str, digest: Digest) -> web.Response:
+    return web.Response(status=201, headers={"Location": location, "Docker-Content-Digest": str(digest)})
+
+
+def _accepted(repository: RepositoryName, session: SessionId, offset: int) -> web.Response:
+    return web.Response(status=202, headers=_upload_headers(repository, session, offset))
+
+
+def _upload_headers(repository: RepositoryName, session: SessionId, offset: int) -> dict[str, str]:
+    """Where the upload goes on. `Range` names the last byte that is held, so it cannot tell nothing from one byte."""
+    return {
+        "Location": upload_location(repository, session),
+        "Range": f"0-{max(offset - 1, 0)}",
+        "Docker-Upload-UUID": str(session),
+    }
+
+
+def _chunk(request: web.Request) -> ByteRange | None:
+    header = request.headers.get("Content-Range")
+    if header is None:
+        return None
+    try:
+        span = chunk_range(header)
+    except Invalid as error:
+        raise RegistryError(Code.BLOB_UPLOAD_INVALID, str(error)) from error
+    if request.content_length not in (None, span.length):
+        raise RegistryError(
+            Code.SIZE_INVALID, f"Content-Range announces {span.length} bytes, Content-Length {request.content_length}"
+        )
+    return span
+
+
+def _digest(text: str | None) -> Digest:
+    if text is None:
+        raise RegistryError(Code.DIGEST_INVALID, "the query lacks digest, which says what the bytes should be")
+    try:
+        return Digest.parse(text)
+    except Invalid as error:
+        raise RegistryError(Code.DIGEST_INVALID, str(error)) from error
+
+
+def _check_algorithm(text: str | None) -> None:
+    if text is not None and text not in {algorithm.value for algorithm in Algorithm}:
+        raise RegistryError(Code.DIGEST_INVALID, f"{text[:40]!r} is not an algorithm that is known here")
+
+
+def _is_name(text: str | None) -> bool:
+    try:
+        return text is not None and bool(RepositoryName(text))
+    except Invalid:
+        return False
+
+
+def _tags(request: web.Request) -> list[Tag]:
+    texts = list(dict.fromkeys(request.query.getall("tag", [])))
+    if len(texts) > MAX_TAGS:
+        raise RegistryError(Code.MANIFEST_INVALID, f"{len(texts)} tags; {MAX_TAGS} is the limit", status=414)
+    try:
+        return list(map(Tag, texts))
+    except Invalid as error:
+        raise RegistryError(Code.MANIFEST_INVALID, str(error)) from error
+
+
+def _manifest_digest(data: bytes, reference: Reference) -> Digest:
+    """Raises: RegistryError, when the manifest was pushed by a digest that it does not have."""
+    if isinstance(reference, Tag):
+        return Digest.of(data)
+    digest = Digest.of(data, reference.algorithm)
+    if digest != reference:
+        raise RegistryError(Code.DIGEST_INVALID, f"the manifest has the digest {digest}, not {reference}")
+    return digest

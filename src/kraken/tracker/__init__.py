@@ -1,0 +1,1 @@
+"""The tracker: introduces the peers of a swarm to each other, and relays metainfo from the origins."""

@@ -1,0 +1,111 @@
+"""What an announce says, and what it is answered. MessagePack arrays; every length is bounded."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from kraken.core.errors import Invalid
+from kraken.core.metainfo import SWARM_ID_BYTES
+from kraken.core.peers import PEER_ID_BYTES
+
+MAX_SWARMS = 1000
+"""Swarms of one announce. A node that holds more sends several."""
+
+MAX_PEERS = 200
+"""Peers that one swarm's answer may hold; a tracker gives far fewer."""
+
+MAX_ANNOUNCE_BYTES = 512 * 1024
+MAX_REPLY_BYTES = 32 * 1024 * 1024
+
+_PeerIdBytes = Annotated[bytes, msgspec.Meta(min_length=PEER_ID_BYTES, max_length=PEER_ID_BYTES)]
+_SwarmIdBytes = Annotated[bytes, msgspec.Meta(min_length=SWARM_ID_BYTES, max_length=SWARM_ID_BYTES)]
+_Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+_Host = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
+_Name = Annotated[str, msgspec.Meta(max_length=64)]
+_DigestText = Annotated[str, msgspec.Meta(max_length=140)]
+
+
+class SwarmAnnounce(msgspec.Struct, array_like=True, frozen=True):
+    """One swarm of an announce.
+
+    `want` is how many peers are asked for; 0 for a seeder that waits to be found. `left` takes the peer off the
+    list. The digest stands beside the swarm id because it, and not the id, says which origins own the blob.
+    """
+
+    digest: _DigestText
+    swarm: _SwarmIdBytes
+    want: Annotated[int, msgspec.Meta(ge=0, le=MAX_PEERS)] = 0
+    complete: bool = False
+    left: bool = False
+
+
+class AnnounceRequest(msgspec.Struct, array_like=True, frozen=True):
+    """Where a peer can be reached, and the swarms it is in.
+
+    `host` counts only where the tracker is told to trust it; otherwise the connection's address does.
+    """
+
+    peer_id: _PeerIdBytes
+    host: _Host | None
+    port: _Port
+    role: _Name
+    zone: _Name
+    swarms: Annotated[list[SwarmAnnounce], msgspec.Meta(max_length=MAX_SWARMS)]
+
+
+class PeerEntry(msgspec.Struct, array_like=True, frozen=True):
+    """A peer that can be dialled."""
+
+    peer_id: _PeerIdBytes
+    host: _Host
+    port: _Port
+    role: _Name
+
+
+class SwarmPeers(msgspec.Struct, array_like=True, frozen=True):
+    """The peers handed out for one swarm, in random order, never the asking peer itself."""
+
+    swarm: _SwarmIdBytes
+    peers: Annotated[list[PeerEntry], msgspec.Meta(max_length=MAX_PEERS)]
+
+
+class AnnounceReply(msgspec.Struct, array_like=True, frozen=True):
+    """The answer to an announce; `interval` is the seconds until the next one is due."""
+
+    interval: Annotated[float, msgspec.Meta(gt=0, le=86400)]
+    swarms: Annotated[list[SwarmPeers], msgspec.Meta(max_length=MAX_SWARMS)]
+
+
+_encoder = msgspec.msgpack.Encoder()
+_requests = msgspec.msgpack.Decoder(AnnounceRequest)
+_replies = msgspec.msgpack.Decoder(AnnounceReply)
+
+
+def encode(message: AnnounceRequest | AnnounceReply) -> bytes:
+    return _encoder.encode(message)
+
+
+def decode_request(data: bytes) -> AnnounceRequest:
+    """Admit an announce.
+
+    Raises: Invalid, when the bytes are anything else, or longer than an announce may be.
+    """
+    if len(data) > MAX_ANNOUNCE_BYTES:
+        raise Invalid(f"an announce of {len(data)} bytes; {MAX_ANNOUNCE_BYTES} is the limit")
+    try:
+        return _requests.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Invalid(f"this is not an announce: {error}") from error
+
+
+def decode_reply(data: bytes) -> AnnounceReply:
+    """Admit a tracker's answer.
+
+    Raises: Invalid, when the bytes are anything else.
+    """
+    try:
+        return _replies.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Invalid(f"this is not a tracker's answer: {error}") from error

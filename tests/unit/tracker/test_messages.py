@@ -1,0 +1,113 @@
+"""Announces as bytes."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kraken.core.errors import Invalid
+from kraken.tracker.messages import (
+    MAX_ANNOUNCE_BYTES,
+    MAX_SWARMS,
+    AnnounceReply,
+    AnnounceRequest,
+    PeerEntry,
+    SwarmAnnounce,
+    SwarmPeers,
+    decode_reply,
+    decode_request,
+    encode,
+)
+
+PEER_ID = b"-KR0100-abcdefghijkl"
+SWARM = b"s" * 20
+DIGEST = "sha256:" + "0" * 64
+
+peer_ids = st.binary(min_size=20, max_size=20)
+announces = st.builds(
+    SwarmAnnounce,
+    digest=st.just(DIGEST),
+    swarm=st.binary(min_size=20, max_size=20),
+    want=st.integers(0, 200),
+    complete=st.booleans(),
+    left=st.booleans(),
+)
+requests = st.builds(
+    AnnounceRequest,
+    peer_id=peer_ids,
+    host=st.none() | st.just("10.0.0.1"),
+    port=st.integers(1, 65535),
+    role=st.sampled_from(["agent", "origin"]),
+    zone=st.text(max_size=64),
+    swarms=st.lists(announces, max_size=5),
+)
+entries = st.builds(
+    PeerEntry, peer_id=peer_ids, host=st.just("10.0.0.1"), port=st.integers(1, 65535), role=st.just("agent")
+)
+replies = st.builds(
+    AnnounceReply,
+    interval=st.floats(0.5, 1000),
+    swarms=st.lists(st.builds(SwarmPeers, swarm=st.just(SWARM), peers=st.lists(entries, max_size=5)), max_size=5),
+)
+
+
+@given(requests)
+def test_a_request_reads_as_it_was_written(request_: AnnounceRequest) -> None:
+    assert decode_request(encode(request_)) == request_
+
+
+@given(replies)
+def test_a_reply_reads_as_it_was_written(reply: AnnounceReply) -> None:
+    assert decode_reply(encode(reply)) == reply
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_give_a_message_or_our_error(data: bytes) -> None:
+    for decode in (decode_request, decode_reply):
+        with pytest.raises(Invalid):
+            decode(data)
+
+
+def a_request(**changed: object) -> bytes:
+    fields: dict[str, object] = {
+        "peer_id": PEER_ID,
+        "host": None,
+        "port": 1,
+        "role": "agent",
+        "zone": "",
+        "swarms": [[DIGEST, SWARM, 1, False, False]],
+    }
+    return msgspec.msgpack.encode(list({**fields, **changed}.values()))
+
+
+def test_the_builder_of_these_tests_makes_a_valid_request() -> None:
+    assert decode_request(a_request()).swarms == [SwarmAnnounce(DIGEST, SWARM, 1)]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"peer_id": PEER_ID[:-1]},
+        {"peer_id": PEER_ID + b"x"},
+        {"port": 0},
+        {"port": 65536},
+        {"host": ""},
+        {"host": "x" * 256},
+        {"zone": "x" * 65},
+        {"swarms": [[DIGEST, SWARM[:-1]]]},
+        {"swarms": [[DIGEST, SWARM, -1]]},
+        {"swarms": [[DIGEST, SWARM, 201]]},
+        {"swarms": [["x" * 141, SWARM]]},
+        {"swarms": [[DIGEST, SWARM]] * (MAX_SWARMS + 1)},
+    ],
+)
+def test_every_length_and_number_has_its_limits(changed: dict[str, object]) -> None:
+    with pytest.raises(Invalid):
+        decode_request(a_request(**changed))
+
+
+def test_an_announce_beyond_the_limit_is_not_even_looked_at() -> None:
+    with pytest.raises(Invalid, match="the limit"):
+        decode_request(b"\x00" * (MAX_ANNOUNCE_BYTES + 1))
