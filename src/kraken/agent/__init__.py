@@ -1,0 +1,1 @@
+"""The agent: on every host, the registry of its container runtime, and a peer of all the others."""

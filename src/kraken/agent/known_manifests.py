@@ -1,0 +1,96 @@
+"""What an agent has learned of manifests: which tag meant what, and of which type a digest is.
+
+Kept on disk, so that what is cached can be pulled, by tag too, while no index node answers. It is a
+memory, not a truth: tags are asked of the index first.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from pathlib import Path
+
+from kraken.core.digest import Digest
+from kraken.core.errors import BadConfig
+from kraken.oci.manifests import ManifestRecord
+from kraken.oci.references import Reference, RepositoryName
+from kraken.runtime.threads import FileThreads
+
+MAX_ROWS = 100_000
+"""Of which the longest unused tenth goes when it is reached."""
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS known (
+  repository TEXT NOT NULL,
+  reference TEXT NOT NULL,
+  digest TEXT NOT NULL,
+  media_type TEXT NOT NULL,
+  size INTEGER NOT NULL,
+  used INTEGER NOT NULL,
+  PRIMARY KEY (repository, reference)
+) WITHOUT ROWID
+"""
+
+
+class KnownManifests:
+    """A table of manifests by repository and reference. Its file may be deleted at any time."""
+
+    def __init__(self, path: Path, threads: FileThreads) -> None:
+        self._path = path
+        self._threads = threads
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+
+    async def start(self) -> None:
+        """Open the file. Raises: BadConfig, when it cannot be used."""
+        try:
+            self._connection = await self._threads.run(self._open)
+        except sqlite3.Error as error:
+            raise BadConfig(f"{self._path} cannot be used: {error}; delete it, it is only a cache") from error
+
+    async def close(self) -> None:
+        if self._connection is not None:
+            await self._threads.run(self._connection.close)
+            self._connection = None
+
+    async def get(self, repository: RepositoryName, reference: Reference) -> ManifestRecord | None:
+        """What was last learned of a reference; None when nothing was."""
+        return await self._threads.run(self._get, str(repository), str(reference))
+
+    async def put(self, repository: RepositoryName, reference: Reference, record: ManifestRecord) -> None:
+        """Remember what a reference means, and the digest that it leads to."""
+        await self._threads.run(self._put, str(repository), {str(reference), str(record.digest)}, record)
+
+    def _open(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None)
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")  # losing the last entries loses nothing but time
+        connection.execute(_SCHEMA)
+        return connection
+
+    def _get(self, repository: str, reference: str) -> ManifestRecord | None:
+        with self._lock:
+            row = self._db.execute(
+                "SELECT digest, media_type, size FROM known WHERE repository = ? AND reference = ?",
+                (repository, reference),
+            ).fetchone()
+        return None if row is None else ManifestRecord(Digest.parse(row[0]), row[1], row[2])
+
+    def _put(self, repository: str, references: set[str], record: ManifestRecord) -> None:
+        about = (str(record.digest), record.media_type, record.size)
+        with self._lock:
+            (used, rows) = self._db.execute("SELECT coalesce(max(used), 0) + 1, count(*) FROM known").fetchone()
+            if rows >= MAX_ROWS:
+                self._db.execute(
+                    "DELETE FROM known WHERE used <= (SELECT used FROM known ORDER BY used LIMIT 1 OFFSET ?)",
+                    (MAX_ROWS // 10,),
+                )
+            self._db.executemany(
+                "INSERT OR REPLACE INTO known VALUES (?, ?, ?, ?, ?, ?)",
+                [(repository, reference, *about, used) for reference in sorted(references)],
+            )
+
+    @property
+    def _db(self) -> sqlite3.Connection:
+        assert self._connection is not None, "used between start and close only"
+        return self._connection

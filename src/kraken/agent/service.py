@@ -1,0 +1,89 @@
+"""What an agent does for the container runtime: the read side of a registry, over cache and swarm."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from kraken.agent.cache import BlobCache, BlobReader
+from kraken.agent.known_manifests import KnownManifests
+from kraken.agent.pull_record import PullRecord
+from kraken.core.digest import Digest
+from kraken.core.errors import Corrupt, Unavailable
+from kraken.core.pieces import ByteRange
+from kraken.index.client import IndexClient
+from kraken.observability.events import Event
+from kraken.observability.logs import Log
+from kraken.observability.metrics import Metrics
+from kraken.oci.io.ports import BlobAnswer
+from kraken.oci.manifests import MAX_MANIFEST_BYTES, ManifestRecord
+from kraken.oci.pages import PageRequest, TagPage
+from kraken.oci.references import Reference, RepositoryName
+from kraken.runtime.clock import Clock
+from kraken.storage.io.http_body import send_blob
+
+
+class AgentReads:
+    """`RegistryReads` of an agent."""
+
+    def __init__(
+        self, cache: BlobCache, known: KnownManifests, index: IndexClient, clock: Clock, log: Log, metrics: Metrics
+    ) -> None:
+        self._cache = cache
+        self._known = known
+        self._index = index
+        self._clock = clock
+        self._log = log
+        self._metrics = metrics
+
+    async def resolve(self, repository: RepositoryName, reference: Reference) -> ManifestRecord:
+        """As the index says; where it cannot be asked, as it last said. What a digest means never changes."""
+        known = await self._known.get(repository, reference)
+        if known is not None and isinstance(reference, Digest):
+            return known
+        try:
+            record = await self._index.resolve(repository, reference)
+        except Unavailable as error:
+            if known is None:
+                raise
+            about = {"repository": str(repository), "tag": str(reference), "digest": str(known.digest)}
+            self._log.warning(Event.TAG_SERVED_STALE, **about, error=str(error))
+            return known
+        if record != known:
+            await self._known.put(repository, reference, record)
+        return record
+
+    async def manifest_bytes(self, repository: RepositoryName, record: ManifestRecord) -> bytes:
+        """The manifest, fetched like any other blob."""
+        if record.size > MAX_MANIFEST_BYTES:
+            raise Corrupt(f"the index says that the manifest {record.digest} has {record.size} bytes")
+        with self._record("manifest", repository, record.digest) as pull:
+            async with self._cache.reader(record.digest) as reader:
+                data = await _read_all(reader)
+                pull.sent(reader, ByteRange(0, len(data)))
+        return data
+
+    async def blob_size(self, _repository: RepositoryName, digest: Digest) -> int:
+        return await self._cache.size(digest)
+
+    async def blob_response(
+        self, request: web.Request, repository: RepositoryName, digest: Digest, answer: BlobAnswer
+    ) -> web.StreamResponse:
+        """Bytes go to the client as soon as they are verified and in order, while the rest still arrives."""
+        response = answer.response()
+        with self._record("blob", repository, digest) as pull:
+            async with self._cache.reader(digest, part=answer.span.length < answer.size) as reader:
+                await send_blob(request, response, pull.watching(reader), answer.span)
+        return response
+
+    async def tags(self, repository: RepositoryName, page: PageRequest) -> TagPage:
+        return await self._index.tags(repository, page)
+
+    def _record(self, kind: str, repository: RepositoryName, digest: Digest) -> PullRecord:
+        return PullRecord(kind, repository, digest, self._clock, self._log, self._metrics)
+
+
+async def _read_all(reader: BlobReader) -> bytes:
+    at, size = 0, reader.blob.size
+    while at < size:
+        at = await reader.available(at, size)
+    return await reader.blob.read(0, size)

@@ -1,0 +1,76 @@
+"""Requests, and when they are late."""
+
+from __future__ import annotations
+
+from kraken.core.pieces import PieceIndex
+from kraken.p2p.ledger import Overdue, PeerKey, RequestLedger
+
+ANNA, BERT = PeerKey(1), PeerKey(2)
+ZERO, ONE = PieceIndex(0), PieceIndex(1)
+
+
+def a_ledger() -> RequestLedger:
+    return RequestLedger(floor=1.0, factor=4.0)
+
+
+def test_a_request_is_overdue_exactly_at_its_deadline() -> None:
+    ledger = a_ledger()
+    ledger.asked(ANNA, ONE, now=100.0)
+
+    assert ledger.next_deadline() == 101.0
+    assert ledger.expire(now=100.9) == []
+    assert ledger.expire(now=101.0) == [Overdue(ANNA, ONE)]
+
+
+def test_patience_doubles_with_each_expiry_until_a_piece_comes() -> None:
+    ledger = a_ledger()
+    ledger.asked(ANNA, ONE, now=0.0)
+
+    ledger.expire(now=1.0)
+    assert ledger.next_deadline() == 3.0
+    ledger.expire(now=3.0)
+    assert ledger.timeout == 4.0
+    ledger.arrived(ANNA, ONE, now=3.5)
+    assert ledger.timeout == 4 * 3.5
+
+
+def test_the_timeout_follows_the_median_of_what_pieces_take() -> None:
+    ledger = a_ledger()
+    for number, took in enumerate((0.5, 0.6, 9.0)):
+        ledger.asked(ANNA, PieceIndex(number), now=0.0)
+        assert ledger.arrived(ANNA, PieceIndex(number), now=took) == took
+
+    assert ledger.timeout == 4 * 0.6
+
+
+def test_a_piece_is_late_only_while_all_who_were_asked_for_it_are() -> None:
+    ledger = a_ledger()
+    ledger.asked(ANNA, ONE, now=0.0)
+    ledger.expire(now=1.0)
+    assert ledger.late == 0b10
+
+    ledger.asked(BERT, ONE, now=1.0)
+    assert ledger.late == 0
+    assert ledger.askers(ONE) == [ANNA, BERT]
+
+
+def test_who_leaves_owes_nothing_any_more() -> None:
+    ledger = a_ledger()
+    ledger.asked(ANNA, ZERO, now=0.0)
+    ledger.asked(ANNA, ONE, now=0.0)
+    ledger.asked(BERT, ONE, now=0.0)
+
+    ledger.left(ANNA)
+
+    assert (ledger.total, ledger.count(ANNA), ledger.outstanding) == (1, 0, 0b10)
+    assert ledger.asked_of(BERT) == 0b10
+
+
+def test_what_was_not_asked_for_does_not_arrive() -> None:
+    ledger = a_ledger()
+    ledger.asked(ANNA, ONE, now=0.0)
+
+    assert ledger.arrived(BERT, ONE, now=1.0) is None
+    assert ledger.withdrawn(ANNA, ONE)
+    assert not ledger.withdrawn(ANNA, ONE)
+    assert ledger.arrived(ANNA, ONE, now=1.0) is None

@@ -1,0 +1,63 @@
+"""Whose request is served, waits, or is turned down."""
+
+from __future__ import annotations
+
+from kraken.core.pieces import PieceIndex
+from kraken.p2p.ledger import PeerKey
+from kraken.p2p.upload_slots import BlockSpan, RejectSpan, SendSpan, UploadSlots
+
+ANNA, BERT, CARL = PeerKey(1), PeerKey(2), PeerKey(3)
+
+
+def span(piece: int, length: int = 100) -> BlockSpan:
+    return BlockSpan(PieceIndex(piece), 0, length)
+
+
+def test_requests_are_served_in_order_of_arrival_one_for_a_peer_at_a_time() -> None:
+    slots = UploadSlots(2, bytes_per_peer=200, requests_per_peer=2)
+
+    assert slots.requested(ANNA, span(0)) == [SendSpan(ANNA, span(0))]
+    assert slots.requested(ANNA, span(1)) == []
+    assert slots.requested(BERT, span(2)) == [SendSpan(BERT, span(2))]
+    assert slots.requested(CARL, span(3)) == []
+    assert slots.waiting == 4
+    assert slots.sent(BERT) == [SendSpan(CARL, span(3))]
+    assert slots.sent(ANNA) == [SendSpan(ANNA, span(1))]
+
+
+def test_a_third_request_of_a_peer_is_rejected_at_once() -> None:
+    slots = UploadSlots(8, bytes_per_peer=200, requests_per_peer=2)
+    slots.requested(ANNA, span(0))
+    slots.requested(ANNA, span(1))
+
+    assert slots.requested(ANNA, span(2)) == [RejectSpan(ANNA, span(2))]
+    slots.sent(ANNA)
+    assert slots.requested(ANNA, span(2)) == []
+
+
+def test_small_blocks_may_be_as_many_as_two_pieces_hold() -> None:
+    slots = UploadSlots(1, bytes_per_peer=200, requests_per_peer=2)
+
+    outcomes = [slots.requested(ANNA, span(0, 50)) for _ in range(5)]
+
+    assert outcomes == [[SendSpan(ANNA, span(0, 50))], [], [], [], [RejectSpan(ANNA, span(0, 50))]]
+
+
+def test_a_withdrawn_request_is_answered_by_a_reject_unless_it_is_being_sent() -> None:
+    slots = UploadSlots(1, bytes_per_peer=200, requests_per_peer=2)
+    slots.requested(ANNA, span(0))
+    slots.requested(BERT, span(1))
+
+    assert slots.withdrawn(ANNA, span(0)) == []
+    assert slots.withdrawn(BERT, span(1)) == [RejectSpan(BERT, span(1))]
+    assert slots.sent(ANNA) == []
+
+
+def test_who_leaves_makes_room() -> None:
+    slots = UploadSlots(1, bytes_per_peer=200, requests_per_peer=2)
+    slots.requested(ANNA, span(0))
+    slots.requested(ANNA, span(1))
+    slots.requested(BERT, span(2))
+
+    assert slots.left(ANNA) == [SendSpan(BERT, span(2))]
+    assert slots.waiting == 1
