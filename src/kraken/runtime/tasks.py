@@ -30,6 +30,7 @@ class Tasks:
         task = asyncio.create_task(self._watch(name, work), name=name)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
+        task.add_done_callback(lambda _: work.close())  # in case it was cancelled before it began
         return task
 
     async def close(self) -> None:
@@ -39,6 +40,7 @@ class Tasks:
             for task in waiting:
                 task.cancel()
             await asyncio.gather(*waiting, return_exceptions=True)
+            self._running.difference_update(waiting)  # their own callbacks run later, when the loop turns
 
     async def _watch(self, name: str, work: Coroutine[Any, Any, object]) -> None:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 
 import pytest
@@ -13,9 +14,7 @@ from kraken.p2p import wire
 from kraken.p2p.wire import Kind
 
 u32 = st.integers(0, 2**32 - 1)
-flags = st.sampled_from(
-    [Kind.CHOKE, Kind.UNCHOKE, Kind.INTERESTED, Kind.NOT_INTERESTED, Kind.HAVE_ALL, Kind.HAVE_NONE]
-)
+flags = st.sampled_from([Kind.CHOKE, Kind.UNCHOKE, Kind.INTERESTED, Kind.NOT_INTERESTED, Kind.HAVE_ALL, Kind.HAVE_NONE])
 messages = st.one_of(
     st.builds(wire.Flag, flags),
     st.builds(wire.Have, u32),
@@ -40,10 +39,8 @@ def test_a_message_survives_the_wire(message: wire.Message) -> None:
 
 @given(st.binary(min_size=1, max_size=64), u32)
 def test_any_frame_is_a_message_or_refused(frame: bytes, length: int) -> None:
-    try:
+    with contextlib.suppress(Invalid):
         wire.decode(frame, length)
-    except Invalid:
-        pass
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,375 @@
+"""The swarm engine: what it asks of whom, and what it never does."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.helpers.swarm_world import World
+
+from kraken.core.peers import Address, PeerId, Role
+from kraken.core.pieces import KIB, PieceIndex, Pieces
+from kraken.p2p.bitfield import everything, members
+from kraken.p2p.dialing import Candidate, Dial
+from kraken.p2p.events import (
+    AskPiece,
+    AskTracker,
+    BanPeer,
+    BytesArrived,
+    ClosePeer,
+    DemandChanged,
+    DialFailed,
+    Event,
+    PeerChoked,
+    PeerHas,
+    PeerJoined,
+    PeerLeft,
+    PeersOffered,
+    PieceCorrupt,
+    PieceLost,
+    PieceVerified,
+    ReaderLeft,
+    ReaderMoved,
+    RequestRejected,
+    SpanRequested,
+    SpanSent,
+    SpanWithdrawn,
+    TellHave,
+    Tick,
+    WithdrawAsk,
+)
+from kraken.p2p.ledger import PeerKey
+from kraken.p2p.settings import SwarmSettings
+from kraken.p2p.swarm import Swarm
+from kraken.p2p.upload_slots import BlockSpan, RejectSpan, SendSpan
+
+ANNA, BERT, ORIGIN = PeerKey(1), PeerKey(2), PeerKey(3)
+COUNT = 200
+
+
+def a_swarm(count: int = COUNT, held: int = 0, me: bytes = b"m") -> Swarm:
+    return Swarm(PeerId(me * 20), Pieces(count * 256 * KIB, 256 * KIB), SwarmSettings(), random.Random(1), held)
+
+
+def joined(swarm: Swarm, peer: PeerKey, pieces: int, role: Role = Role.AGENT, *, kraken: bool = True) -> list[object]:
+    swarm.handle(PeerJoined(peer, PeerId(bytes([peer]) * 20), role, kraken, None), 0.0)
+    return [*swarm.handle(PeerHas(peer, pieces), 0.0)]
+
+
+def asked(actions: list[object]) -> list[tuple[PeerKey, int]]:
+    return [(action.peer, action.piece) for action in actions if isinstance(action, AskPiece)]
+
+
+def test_nothing_is_asked_for_until_somebody_wants_it() -> None:
+    swarm = a_swarm()
+
+    assert asked(joined(swarm, ANNA, everything(COUNT))) == []
+    assert len(asked([*swarm.handle(DemandChanged(wanted=True), 0.0)])) == 2
+
+
+def test_one_peer_is_asked_for_two_pieces_at_once_and_all_together_for_sixteen() -> None:
+    swarm = a_swarm()
+    swarm.handle(DemandChanged(wanted=True), 0.0)
+
+    requests = [joined(swarm, PeerKey(key), everything(COUNT)) for key in range(1, 12)]
+
+    assert [len(asked(actions)) for actions in requests] == [2] * 8 + [0] * 3
+
+
+def test_a_blob_of_few_pieces_is_asked_for_one_piece_a_peer() -> None:
+    swarm = a_swarm(count=20)
+    swarm.handle(DemandChanged(wanted=True), 0.0)
+
+    assert len(asked(joined(swarm, ANNA, everything(20)))) == 1
+
+
+def test_a_stock_client_is_asked_once_it_unchokes() -> None:
+    swarm = a_swarm()
+    swarm.handle(DemandChanged(wanted=True), 0.0)
+
+    assert asked(joined(swarm, ANNA, everything(COUNT), kraken=False)) == []
+    assert len(asked([*swarm.handle(PeerChoked(ANNA, choked=False), 0.0)])) == 2
+
+
+def test_the_least_busy_peer_is_asked() -> None:
+    swarm = a_swarm()
+    joined(swarm, ANNA, everything(COUNT))
+    joined(swarm, BERT, everything(COUNT))
+    swarm.handle(PeerHas(ANNA, 0, waiting=5), 0.0)
+
+    first = asked([*swarm.handle(DemandChanged(wanted=True), 0.0)])
+
+    assert [peer for peer, _ in first] == [BERT, BERT, ANNA, ANNA]
+
+
+def test_an_origin_is_not_asked_for_what_an_agent_has() -> None:
+    swarm = a_swarm()
+    joined(swarm, ANNA, everything(COUNT // 2))
+    joined(swarm, ORIGIN, everything(COUNT), Role.ORIGIN)
+
+    requests = asked([*swarm.handle(DemandChanged(wanted=True), 0.0)])
+
+    assert {peer for peer, piece in requests if piece < COUNT // 2} == {ANNA}
+
+
+def test_agents_that_see_each_other_take_different_pieces_from_the_origins() -> None:
+    takes = []
+    for me, other in ((b"a", b"b"), (b"b", b"a")):
+        swarm = a_swarm(me=me)
+        swarm.handle(PeerJoined(ANNA, PeerId(other * 20), Role.AGENT, True, None), 0.0)
+        joined(swarm, ORIGIN, everything(COUNT), Role.ORIGIN)
+        pieces = [piece for _, piece in asked([*swarm.handle(DemandChanged(wanted=True), 0.0)])]
+        takes.append({piece % 2 for piece in pieces})
+
+    assert takes == [{0}, {1}]
+
+
+def test_an_agent_that_is_far_slower_than_the_origin_does_not_keep_us_from_it() -> None:
+    swarm = a_swarm()
+    joined(swarm, ANNA, everything(COUNT))
+    joined(swarm, ORIGIN, everything(COUNT), Role.ORIGIN)
+    requests = asked([*swarm.handle(DemandChanged(wanted=True), 0.0)])
+    of_origin = [PieceIndex(piece) for peer, piece in requests if peer == ORIGIN]
+    of_anna = [PieceIndex(piece) for peer, piece in requests if peer == ANNA]
+    assert len(of_origin) == 1, "few requests: one is a probe of the origin"
+    swarm.handle(PieceVerified(ORIGIN, of_origin[0]), 0.01)
+
+    later = asked([*swarm.handle(PieceVerified(ANNA, of_anna[0]), 0.4)])
+
+    assert [peer for peer, _ in later].count(ORIGIN) == 2
+
+
+def test_a_late_piece_is_asked_of_one_more_peer_and_withdrawn_when_it_comes() -> None:
+    swarm = a_swarm(count=1)
+    swarm.handle(DemandChanged(wanted=True), 0.0)
+    joined(swarm, ANNA, 1)
+    joined(swarm, BERT, 1)
+
+    again = asked([*swarm.handle(Tick(), 1.0)])
+    assert again in ([(ANNA, 0)], [(BERT, 0)])
+    assert asked([*swarm.handle(Tick(), 1.5)]) == [], "no more than two are asked while none of them is late again"
+    actions = swarm.handle(PieceVerified(again[0][0], PieceIndex(0)), 1.6)
+
+    other = BERT if again[0][0] == ANNA else ANNA
+    assert WithdrawAsk(other, PieceIndex(0)) in actions
+    assert swarm.complete
+
+
+def test_a_peer_that_owes_a_piece_and_stays_silent_is_dropped() -> None:
+    swarm = a_swarm(count=1)
+    swarm.handle(DemandChanged(wanted=True), 0.0)
+    joined(swarm, ANNA, 1)
+    now = 0.0
+    closed: list[ClosePeer] = []
+    while not closed and now < 60:
+        now = swarm.next_deadline() or 60.0
+        closed = [action for action in swarm.handle(Tick(), now) if isinstance(action, ClosePeer)]
+
+    assert closed == [ClosePeer(ANNA, "silent")]
+    assert 15.0 <= now <= 31.0
+
+
+def test_a_slow_peer_that_still_sends_is_kept() -> None:
+    swarm = a_swarm(count=1)
+    swarm.handle(DemandChanged(wanted=True), 0.0)
+    joined(swarm, ANNA, 1)
+
+    for second in range(1, 120):
+        swarm.handle(BytesArrived(ANNA, float(second)), float(second))
+        assert not any(isinstance(action, ClosePeer) for action in swarm.handle(Tick(), float(second)))
+
+
+def test_who_sends_a_corrupt_piece_is_banned_and_the_piece_asked_elsewhere() -> None:
+    swarm = a_swarm(count=1)
+    swarm.handle(DemandChanged(wanted=True), 0.0)
+    joined(swarm, ANNA, 1)
+    joined(swarm, BERT, 1)
+
+    actions = swarm.handle(PieceCorrupt(ANNA, PieceIndex(0)), 0.1)
+
+    assert actions == [BanPeer(ANNA, PieceIndex(0)), AskPiece(BERT, PieceIndex(0))]
+
+
+def test_a_rejected_piece_is_asked_again_after_a_rest_and_thrice_rejected_is_not_there() -> None:
+    swarm = a_swarm(count=1)
+    swarm.handle(DemandChanged(wanted=True), 0.0)
+    joined(swarm, ANNA, 1)
+    now = 0.0
+    for _ in range(3):
+        assert swarm.handle(RequestRejected(ANNA, PieceIndex(0)), now) == []
+        now = swarm.next_deadline() or now
+        last = asked([*swarm.handle(Tick(), now)])
+
+    assert last == []
+
+
+def test_news_is_gathered_for_two_milliseconds_and_complete_peers_are_spared() -> None:
+    swarm = a_swarm()
+    swarm.handle(DemandChanged(wanted=True), 0.0)
+    joined(swarm, ANNA, 0b1)
+    joined(swarm, ORIGIN, everything(COUNT), Role.ORIGIN)
+    swarm.handle(PieceVerified(None, PieceIndex(5)), 1.0)
+    swarm.handle(PieceVerified(None, PieceIndex(6)), 1.001)
+
+    told = [action for action in swarm.handle(Tick(), 1.002) if isinstance(action, TellHave)]
+
+    assert told == [TellHave((ANNA,), 0b1100000, 0)]
+
+
+def test_two_complete_peers_part_without_a_ban() -> None:
+    swarm = a_swarm(held=everything(COUNT))
+
+    assert joined(swarm, ANNA, everything(COUNT)) == [ClosePeer(ANNA, "both complete")]
+
+
+def test_what_is_not_held_is_not_sent() -> None:
+    swarm = a_swarm(held=0b1)
+    joined(swarm, ANNA, 0)
+    here, missing = BlockSpan(PieceIndex(0), 0, 10), BlockSpan(PieceIndex(1), 0, 10)
+
+    assert swarm.handle(SpanRequested(ANNA, here), 0.0) == [SendSpan(ANNA, here)]
+    assert swarm.handle(SpanRequested(ANNA, missing), 0.0) == [RejectSpan(ANNA, missing)]
+    swarm.handle(PieceLost(PieceIndex(0)), 0.0)
+    assert swarm.handle(SpanRequested(ANNA, here), 0.0) == [RejectSpan(ANNA, here)]
+
+
+def test_a_range_reader_gets_its_pieces_first() -> None:
+    swarm = a_swarm()
+    swarm.handle(DemandChanged(wanted=True), 0.0)
+    swarm.handle(ReaderMoved(1, 150, 154, part=True), 0.0)
+
+    requests = [*asked(joined(swarm, ANNA, everything(COUNT))), *asked(joined(swarm, BERT, everything(COUNT)))]
+
+    assert [piece for _, piece in requests] == [150, 151, 152, 153]
+
+
+def test_peers_are_dialled_while_the_blob_is_wanted_and_the_tracker_is_asked_when_they_run_out() -> None:
+    swarm = a_swarm()
+    swarm.handle(DemandChanged(wanted=True), 0.0)
+    one = Candidate(Address("10.0.0.1", 1), Role.AGENT)
+
+    assert swarm.handle(PeersOffered((one,)), 0.0) == [Dial(one)]
+    assert swarm.handle(DialFailed(one.address), 0.1) == [AskTracker()]
+    assert swarm.handle(DialFailed(one.address), 0.1) == [], "it is asked once, until it answers"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_crowd_finishes_and_the_origins_upload_little_more_than_one_copy(seed: int) -> None:
+    world = World(agents=8, origins=3, pieces=256, seed=seed)
+    world.start()
+    world.run()
+
+    assert all(host.finished_at is not None for host in world.agents)
+    assert world.origin_copies < 1.25
+    assert max(world.asked.values()) <= 2
+
+
+def test_one_seed_gives_one_run() -> None:
+    runs = []
+    for _ in range(2):
+        world = World(agents=6, origins=2, pieces=150, seed=3)
+        world.start()
+        world.run()
+        runs.append([(host.finished_at, host.uploads) for host in world.hosts])
+
+    assert runs[0] == runs[1]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_every_live_host_finishes_although_others_die_lie_and_dawdle(seed: int) -> None:
+    world = World(agents=10, origins=2, pieces=150, seed=seed)
+    world.hosts[0].piece_seconds *= 30
+    world.hosts[1].lies = True
+    world.later(0.02, lambda: world.kill(world.hosts[2]))
+    world.later(0.05, lambda: world.kill(world.hosts[10]))
+    world.start()
+    world.run()
+
+    assert all(host.finished_at is not None for host in world.agents if not host.dead)
+    assert world.banned <= {1}
+
+
+keys = st.integers(1, 5).map(PeerKey)
+numbers = st.integers(0, 9).map(PieceIndex)
+sets = st.integers(0, everything(10))
+spans = st.builds(BlockSpan, numbers, st.just(0), st.integers(1, 100))
+addresses = st.integers(1, 4).map(lambda port: Address("10.0.0.1", port))
+candidates = st.builds(Candidate, addresses, st.sampled_from(Role))
+events = st.one_of(
+    st.builds(
+        PeerJoined, keys, keys.map(lambda k: PeerId(bytes([k]) * 20)), st.sampled_from(Role), st.booleans(), addresses
+    ),
+    st.builds(PeerLeft, keys),
+    st.builds(PeerHas, keys, sets, st.one_of(st.none(), st.integers(0, 99))),
+    st.builds(PeerChoked, keys, st.booleans()),
+    st.builds(SpanRequested, keys, spans),
+    st.builds(SpanWithdrawn, keys, spans),
+    st.builds(SpanSent, keys),
+    st.builds(BytesArrived, keys, st.floats(0, 100)),
+    st.builds(PieceVerified, st.one_of(st.none(), keys), numbers),
+    st.builds(PieceCorrupt, keys, numbers),
+    st.builds(PieceLost, numbers),
+    st.builds(RequestRejected, keys, numbers),
+    st.builds(ReaderMoved, st.integers(1, 3), numbers, numbers, st.booleans()),
+    st.builds(ReaderLeft, st.integers(1, 3)),
+    st.builds(DemandChanged, st.booleans()),
+    st.builds(PeersOffered, st.lists(candidates, max_size=4).map(tuple)),
+    st.builds(DialFailed, addresses),
+    st.just(Tick()),
+)
+
+
+@settings(max_examples=300)
+@given(st.lists(st.tuples(events, st.floats(0, 5)), max_size=60))
+def test_the_invariants_hold_whatever_the_order_of_events(story: list[tuple[Event, float]]) -> None:
+    swarm = a_swarm(count=10)
+    connected: set[PeerKey] = set()
+    outstanding: set[tuple[PeerKey, PieceIndex]] = set()
+    now = 0.0
+    for event, pause in story:
+        now += pause
+        if isinstance(event, PeerJoined):
+            if event.peer in connected:
+                continue  # the node never uses a key twice
+            connected.add(event.peer)
+        if isinstance(event, PeerLeft):
+            connected.discard(event.peer)
+        actions = swarm.handle(event, now)
+        outstanding = _settled(outstanding, event, connected)
+        for action in actions:
+            if isinstance(action, AskPiece):
+                assert action.peer in connected
+                assert not swarm.held >> action.piece & 1
+                assert (action.peer, action.piece) not in outstanding
+                assert sum(piece == action.piece for _, piece in outstanding) <= 4, "only late ones again"
+                outstanding.add((action.peer, action.piece))
+            if isinstance(action, WithdrawAsk):
+                outstanding.discard((action.peer, action.piece))
+            if isinstance(action, SendSpan):
+                assert swarm.held >> action.span.piece & 1
+        assert len(outstanding) <= 16
+        assert all(sum(peer == key for peer, _ in outstanding) <= 2 for key in connected)
+        deadline = swarm.next_deadline()
+        assert deadline is None or deadline >= 0
+
+
+def _settled(
+    outstanding: set[tuple[PeerKey, PieceIndex]], event: Event, connected: set[PeerKey]
+) -> set[tuple[PeerKey, PieceIndex]]:
+    """The requests that are still open after an event."""
+    left = {(peer, piece) for peer, piece in outstanding if peer in connected}
+    if isinstance(event, PieceVerified | PieceCorrupt | RequestRejected) and event.peer is not None:
+        left.discard((event.peer, event.piece))
+    if isinstance(event, PeerChoked) and event.choked:
+        left = {(peer, piece) for peer, piece in left if peer != event.peer}
+    return left
+
+
+def test_the_held_set_is_what_was_verified() -> None:
+    swarm = a_swarm(count=10)
+    for number in (1, 4):
+        swarm.handle(PieceVerified(None, PieceIndex(number)), 0.0)
+
+    assert list(members(swarm.held)) == [1, 4]
