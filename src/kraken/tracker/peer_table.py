@@ -161,8 +161,8 @@ class PeerTable:
         if asking.role != Role.ORIGIN.value:
             known = {peer.peer_id for peer in chosen}
             fresh = [origin for origin in origins if origin.peer_id not in known and origin.peer_id != asking.peer_id]
-            chosen += self._rng.sample(fresh, min(self._settings.origins, len(fresh)))
-        self._rng.shuffle(chosen)
+            for origin in self._rng.sample(fresh, min(self._settings.origins, len(fresh))):
+                chosen.insert(int(self._rng.random() * (len(chosen) + 1)), origin)
         return chosen
 
     def _sample(self, swarm: _Swarm | None, asking: PeerKey, count: int, now: float) -> list[PeerEntry]:

@@ -72,7 +72,7 @@ async def test_a_full_disk_is_told_and_the_next_write_works_when_there_is_room(t
     outcomes = await asyncio.gather(*(store.put(write(number)) for number in range(1, 501)), return_exceptions=True)
     kept = [f"t{number:04}" for number, outcome in enumerate(outcomes, 1) if isinstance(outcome, Version)]
     assert {type(outcome) for outcome in outcomes} - {Version} == {OutOfSpace}
-    assert await store.tags(APP, None, 1000) == kept
+    assert (await store.tags(APP, None, 1000) or []) == kept
 
     store._writing.execute("PRAGMA max_page_count=100000")
     await store.put(write(1000))

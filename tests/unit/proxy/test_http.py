@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -352,23 +353,54 @@ async def test_origins_that_are_gone_are_503_with_a_time_to_come_again(cluster: 
         assert int(answer.headers["Retry-After"]) >= 1
 
 
-async def test_an_origin_that_takes_no_more_bytes_is_503_and_not_a_hang(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("behaviour", "status"),
+    [
+        ("takes nothing more", 503),
+        ("closes", 503),
+        (b"503 Service Unavailable", 503),
+        (b"507 Insufficient Storage", 507),
+    ],
+)
+@pytest.mark.parametrize("method", ["PATCH", "PUT"])
+async def test_an_origin_that_fails_during_an_upload_is_told_and_never_waited_for(
+    tmp_path: Path, behaviour: bytes | str, status: int, method: str
+) -> None:
     async with small_cluster(tmp_path, 1, 1, PushSettings(stall_seconds=0.3)) as cluster:
         await cluster.running.stop(cluster.origins[0])
-        silent = await asyncio.start_server(_swallow_header_only, "127.0.0.1", cluster.origins[0].http.port)
-        async with silent, http_session(cluster.proxy.http) as session:
+        failing = await asyncio.start_server(origin_that(behaviour), "127.0.0.1", cluster.origins[0].http.port)
+        async with failing, http_session(cluster.proxy.http) as session:
             location = f"{UPLOADS}{uuid.uuid4().hex}"
-            answer = await Client(session).ask("PATCH", location, in_pieces(DATA * 20))
+            path = closing(location) if method == "PUT" else location
+            answer = await Client(session).ask(method, path, in_pieces(DATA * 20))
 
-            assert answer.status == 503
+            assert (answer.status, answer.codes) == (status, ["BLOB_UPLOAD_INVALID"])
+            assert int(answer.headers["Retry-After"]) >= 1
 
 
-async def _swallow_header_only(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """An origin that answers a question about a session, takes the header of an upload, and then nothing more."""
-    while header := await reader.readuntil(b"\r\n\r\n"):
-        if not header.startswith(b"GET /uploads"):
-            await asyncio.Event().wait()
-        writer.write(b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 12\r\n\r\n{"offset":0}')
+def origin_that(
+    behaviour: bytes | str,
+) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
+    """An origin that answers where a session ends, takes the header of an upload and a little more, and then fails."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while (await reader.readuntil(b"\r\n\r\n")).startswith(b"GET "):
+                answer(writer, b"200 OK", b'{"offset":0}')
+            await reader.read(1000)
+            if isinstance(behaviour, bytes):
+                kind = b"OutOfSpace" if behaviour.startswith(b"507") else b"Unavailable"
+                answer(writer, behaviour, b'{"error":"%s","message":"no"}' % kind)
+                await reader.read()
+            elif behaviour == "takes nothing more":
+                await asyncio.Event().wait()
+        writer.close()
+
+    def answer(writer: asyncio.StreamWriter, status: bytes, body: bytes) -> None:
+        header = b"HTTP/1.1 %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+        writer.write(header % (status, len(body)) + body)
+
+    return serve
 
 
 async def test_a_manifest_needs_what_it_refers_to(client: Client) -> None:

@@ -1,0 +1,1 @@
+"""`kraken demo`: an image made of this machine's files, pushed once, pulled by several agents at once."""

@@ -1,0 +1,165 @@
+"""Parses the command line. A failure that an operator can mend is one clear message, never a traceback."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kraken import __version__
+from kraken.core.errors import BadConfig, KrakenError
+
+BAD_CONFIG_EXIT = 2
+
+app = typer.Typer(
+    name="kraken",
+    help="A peer-to-peer container-image registry for fleets.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+config_app = typer.Typer(help="Check a configuration file, or show every setting.", no_args_is_help=True)
+app.add_typer(config_app, name="config")
+
+ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="The component's YAML file.")]
+
+
+def main() -> None:
+    """The `kraken` command."""
+    try:
+        app()
+    except BadConfig as error:
+        _fail(str(error), BAD_CONFIG_EXIT)
+    except KrakenError as error:
+        _fail(str(error), 1)
+    except OSError as error:
+        _fail(str(error), BAD_CONFIG_EXIT)
+
+
+@app.callback(invoke_without_command=True)
+def root(version: Annotated[bool, typer.Option("--version", help="Print the version, and exit.")] = False) -> None:
+    if version:
+        typer.echo(f"kraken {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def agent(config: ConfigFile) -> None:
+    """Run an agent: the registry on each host, and a peer."""
+    _run("agent", config)
+
+
+@app.command()
+def origin(config: ConfigFile) -> None:
+    """Run an origin: keeps blobs, and seeds them."""
+    _run("origin", config)
+
+
+@app.command()
+def tracker(config: ConfigFile) -> None:
+    """Run a tracker: introduces peers to each other."""
+    _run("tracker", config)
+
+
+@app.command()
+def index(config: ConfigFile) -> None:
+    """Run an index: keeps tags and manifests' names."""
+    _run("index", config)
+
+
+@app.command()
+def proxy(config: ConfigFile) -> None:
+    """Run a proxy: the registry's front door, for pushes."""
+    _run("proxy", config)
+
+
+@config_app.command("check")
+def config_check(file: Annotated[Path, typer.Argument(help="The YAML file of a component.")]) -> None:
+    """Tell everything that is wrong with a file, and with the environment."""
+    from kraken.cli.kinds import Kind, settings_class
+    from kraken.config.loader import component_of, load
+
+    kind = Kind(component_of(file, list(Kind)))
+    load(kind, settings_class(kind), file, os.environ)
+    typer.echo(f"{file}: a valid configuration of {'an' if kind[0] in 'aio' else 'a'} {kind}")
+
+
+@config_app.command("show")
+def config_show(
+    component: Annotated[str, typer.Argument(help="agent, origin, tracker, index, proxy, or all.")],
+    markdown: Annotated[bool, typer.Option("--markdown", help="As a chapter of docs/configuration.md.")] = False,
+) -> None:
+    """Show every setting with its type, unit, default and meaning."""
+    from kraken.cli.kinds import Kind, settings_class
+    from kraken.config.describe import as_markdown, as_text, document
+    from kraken.config.nearest import suggestion
+
+    if component == "all":
+        roots: dict[str, type] = {kind.value: settings_class(kind) for kind in Kind}
+        typer.echo(document(roots) if markdown else "\n\n".join(as_text(kind, root) for kind, root in roots.items()))
+        return
+    if component not in list(Kind):
+        raise BadConfig(f"unknown component {component!r}; {suggestion(component, [*Kind, 'all'])}")
+    show = as_markdown if markdown else as_text
+    typer.echo(show(component, settings_class(Kind(component))))
+
+
+@app.command()
+def dev(
+    origins: Annotated[int, typer.Option(min=1, max=100)] = 3,
+    trackers: Annotated[int, typer.Option(min=1, max=100)] = 2,
+    indexes: Annotated[int, typer.Option(min=1, max=100)] = 2,
+    proxies: Annotated[int, typer.Option(min=1, max=100)] = 1,
+    agents: Annotated[int, typer.Option(min=0, max=1000)] = 3,
+    data: Annotated[Path, typer.Option(help="Where everything is kept; started again on it, nothing is lost.")] = Path(
+        "kraken-dev"
+    ),
+    base_port: Annotated[int, typer.Option(min=1, max=65535, help="The proxy's port; the others follow.")] = 5000,
+    processes: Annotated[bool, typer.Option("--processes", help="Give each component its own process.")] = False,
+    config: Annotated[
+        Path | None, typer.Option("--config", help="YAML: settings for each kind of component, under its name.")
+    ] = None,
+) -> None:
+    """Run a whole cluster on this machine until SIGTERM or SIGINT."""
+    from kraken.cli.dev import run
+    from kraken.cli.layout import Counts
+
+    counts = Counts(origins=origins, trackers=trackers, indexes=indexes, proxies=proxies, agents=agents)
+    run(counts, data, base_port, processes=processes, overlay=config, environ=os.environ)
+
+
+@app.command()
+def demo(
+    agents: Annotated[int, typer.Option(min=1, max=50, help="How many pull at once.")] = 5,
+    mib: Annotated[int, typer.Option(min=1, max=100_000, help="Size of the image, in MiB.")] = 304,
+) -> None:
+    """Build an image, push it, pull it by several agents at once, and check every byte."""
+    from kraken.cli.demo.command import run
+
+    raise typer.Exit(run(agents=agents, image_mib=mib))
+
+
+def _run(kind_name: str, config: Path) -> None:
+    from kraken.cli.kinds import Kind, component, settings_class
+    from kraken.config.loader import load
+    from kraken.observability.logs import configure
+    from kraken.runtime.component import serve
+
+    kind = Kind(kind_name)
+    settings = load(kind, settings_class(kind), config, os.environ)
+    configure(settings.log)
+
+    async def serve_it() -> None:  # made on the loop that it will live on
+        await serve([component(kind, settings)])
+
+    asyncio.run(serve_it())
+
+
+def _fail(message: str, code: int) -> None:
+    for line in message.splitlines():
+        print(f"kraken: {line}", file=sys.stderr)  # noqa: T201 - the command's own voice
+    sys.exit(code)

@@ -1,0 +1,166 @@
+"""Real components on loopback, for tests that need more than one of them to talk."""
+
+from __future__ import annotations
+
+import random
+import socket
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import aiohttp
+
+from kraken.cluster.io.members import Members
+from kraken.cluster.settings import ClusterSettings
+from kraken.core.peers import Address
+from kraken.index.app import Index
+from kraken.index.client import IndexClient
+from kraken.index.settings import IndexSettings
+from kraken.observability.logs import get_logger
+from kraken.observability.metrics import Metrics
+from kraken.origin.app import Origin
+from kraken.origin.settings import OriginSettings
+from kraken.proxy.app import Proxy
+from kraken.proxy.settings import ProxySettings, PushSettings
+from kraken.runtime.clock import SystemClock
+from kraken.runtime.component import Component
+from kraken.runtime.web import HttpSettings
+from kraken.runtime.web_client import ClientSettings, HttpClient
+from kraken.tracker.app import Tracker
+from kraken.tracker.settings import AnnounceSettings, TrackerSettings
+
+QUICK_PROBES = ClusterSettings(probe_seconds=0.2, retry_seconds=0.05, probe_timeout_seconds=1.0)
+
+_ports = random.SystemRandom()
+
+
+def free_address() -> Address:
+    """An address of this machine at which nobody listens, outside the range of ephemeral ports."""
+    while True:
+        address = Address("127.0.0.1", _ports.randrange(10_000, 32_768))
+        with socket.socket() as probe:
+            try:
+                probe.bind((address.host, address.port))
+            except OSError:
+                continue
+            return address
+
+
+class Running:
+    """Components that run, until they are stopped: by a test, or all at its end."""
+
+    def __init__(self) -> None:
+        self._started: list[Component] = []
+
+    async def start(self, component: Component) -> None:
+        self._started.append(component)
+        await component.start()
+
+    async def stop(self, component: Component) -> None:
+        self._started.remove(component)
+        await component.stop()
+
+    async def stop_all(self) -> None:
+        for component in reversed(self._started[:]):
+            await self.stop(component)
+
+
+@asynccontextmanager
+async def running(*components: Component) -> AsyncIterator[Running]:
+    """The components, started in this order and stopped in the reverse one."""
+    all_of_them = Running()
+    try:
+        for component in components:
+            await all_of_them.start(component)
+        yield all_of_them
+    finally:
+        await all_of_them.stop_all()
+
+
+@asynccontextmanager
+async def reachable(kind: str, hosts: Sequence[Address]) -> AsyncIterator[tuple[HttpClient, Members]]:
+    """A client, and members that are not probed: what they know comes from the requests of the test."""
+    http = HttpClient(ClientSettings(connect_seconds=1.0, idle_seconds=5.0))
+    members = Members(kind, hosts, http, ClusterSettings(), get_logger("test", "test"), Metrics("test", "test"))
+    try:
+        yield http, members
+    finally:
+        await http.close()
+
+
+@asynccontextmanager
+async def index_client(hosts: Sequence[Address], node: str = "00000000000000aa") -> AsyncIterator[IndexClient]:
+    """A client of index nodes."""
+    async with reachable("index", hosts) as (http, members):
+        client = IndexClient(http, members, SystemClock(), node)
+        try:
+            yield client
+        finally:
+            await client.close()
+
+
+def an_index(data: Path, address: Address) -> Index:
+    """An index node that has not started."""
+    return Index(IndexSettings(name="index", data=data, http=HttpSettings(listen=address)))
+
+
+@dataclass
+class SmallCluster:
+    """Origins, index nodes, a tracker and a proxy. They can be stopped one by one."""
+
+    data: Path
+    origin_count: int = 3
+    index_count: int = 2
+    push: PushSettings = field(default_factory=PushSettings)
+    announce: AnnounceSettings = field(default_factory=AnnounceSettings)
+
+    def __post_init__(self) -> None:
+        self.running = Running()
+        origins = tuple(free_address() for _ in range(self.origin_count))
+        indexes = tuple(free_address() for _ in range(self.index_count))
+        self.settings = replace(QUICK_PROBES, origins=origins, indexes=indexes)
+        self.origins = [self._origin(number, at) for number, at in enumerate(origins)]
+        self.indexes = [an_index(self.data / f"index-{number}", at) for number, at in enumerate(indexes)]
+        self.tracker = Tracker(
+            TrackerSettings(name="tracker", http=_listen(free_address()), cluster=self.settings, announce=self.announce)
+        )
+        self.proxy = self.another_proxy()
+
+    def another_proxy(self) -> Proxy:
+        return Proxy(ProxySettings(name="proxy", http=_listen(free_address()), cluster=self.settings, push=self.push))
+
+    @property
+    def components(self) -> list[Component]:
+        return [*self.origins, *self.indexes, self.tracker, self.proxy]
+
+    def _origin(self, number: int, at: Address) -> Origin:
+        name = f"origin-{number}"
+        return Origin(OriginSettings(name=name, data=self.data / name, http=_listen(at), cluster=self.settings))
+
+
+@asynccontextmanager
+async def small_cluster(
+    data: Path, origins: int = 3, indexes: int = 2, push: PushSettings | None = None
+) -> AsyncIterator[SmallCluster]:
+    """A running cluster."""
+    cluster = SmallCluster(data, origins, indexes, push or PushSettings())
+    try:
+        for component in cluster.components:
+            await cluster.running.start(component)
+        yield cluster
+    finally:
+        await cluster.running.stop_all()
+
+
+@asynccontextmanager
+async def http_session(address: Address) -> AsyncIterator[aiohttp.ClientSession]:
+    """Plain HTTP as a client of the registry speaks it; paths are relative to `address`."""
+    async with aiohttp.ClientSession(
+        f"http://{address}", auto_decompress=False, timeout=aiohttp.ClientTimeout(total=30)
+    ) as session:
+        yield session
+
+
+def _listen(address: Address) -> HttpSettings:
+    return HttpSettings(listen=address, drain_seconds=1.0)
