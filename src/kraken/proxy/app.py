@@ -14,7 +14,6 @@ from kraken.observability.logs import get_logger
 from kraken.observability.metrics import Metrics
 from kraken.oci.io.routes import RegistryRoutes
 from kraken.origin.client import OriginClient
-from kraken.proxy.allocator import keep_freed_buffers
 from kraken.proxy.http import ProxyWrites
 from kraken.proxy.service import Manifests, Observers, ProxyReads, Uploads
 from kraken.proxy.settings import ProxySettings
@@ -59,7 +58,6 @@ class Proxy:
         return self._server.address
 
     async def start(self) -> None:
-        keep_freed_buffers()
         await self._origins.start()
         await self._indexes.start()
         await self._server.start()

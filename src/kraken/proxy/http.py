@@ -6,6 +6,7 @@ same path through `UploadBody`. Source: OCI distribution specification 1.1, Push
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 
 from aiohttp import web
@@ -97,7 +98,7 @@ class ProxyWrites:
         try:
             await self._take(request, repository, session)
             return await self._commit(repository, session, digest)
-        except KrakenError:
+        except (KrakenError, asyncio.CancelledError):  # cancelled: the client has gone away
             # Nobody knows the name of this session, so nobody could go on with it.
             with suppress(KrakenError):
                 await self._uploads.abandon(session)

@@ -13,6 +13,7 @@ from typing import Protocol
 from kraken.core.peers import Address
 from kraken.observability.events import Event
 from kraken.observability.logs import get_logger
+from kraken.runtime.allocator import keep_freed_buffers
 
 _STOPPING_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -51,6 +52,7 @@ class Component(Protocol):
 @asynccontextmanager
 async def running(components: Sequence[Component]) -> AsyncIterator[None]:
     """Start components one after the other; stop them in reverse order at the end, however it comes."""
+    keep_freed_buffers()
     touched: list[Component] = []
     started: set[str] = set()
     try:

@@ -74,7 +74,7 @@ class Cluster:
     async def held_everywhere(self, key: str, hosts: set[Address]) -> None:
         """Wait until exactly these origins hold the blob: copies beyond the quorum come a little later."""
         async with asyncio.timeout(20):
-            while await self.holders(key) != hosts:  # noqa: ASYNC110 - origins tell nobody when a copy is there
+            while await self.holders(key) != hosts:  # origins tell nobody when a copy is there
                 await asyncio.sleep(0.01)
 
 

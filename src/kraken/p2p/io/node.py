@@ -12,6 +12,7 @@ import random
 import socket
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from itertools import count
 from typing import Any, Protocol
 
@@ -218,12 +219,19 @@ class PeerNode:
     ) -> bool:
         if self.runners.get(runner.swarm_id) is not runner or not self._settle_double(runner, theirs.peer, dialled):
             return False
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._tune(sock)
         connection = Connection(PeerKey(next(self._keys)), str(address), sock, runner.limits, runner)
         peer = Peer(connection, theirs.peer, address, Introduction(), dialled)
         greeting = (wire.Extended(0, self._introduction.encode()),) if theirs.extended else ()
         runner.attach(peer, greeting)
         return not connection.closed
+
+    def _tune(self, sock: socket.socket) -> None:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._settings.congestion_control:
+            with suppress(OSError):  # this kernel does not have it, and then its own will do
+                name = self._settings.congestion_control.encode()
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, name)
 
     def _settle_double(self, runner: SwarmRunner, other: PeerId, dialled: Address | None) -> bool:
         """Whether a new connection is to be kept, if there is one with the same peer already.

@@ -138,6 +138,11 @@ class SwarmRunner:
         self._timer: asyncio.TimerHandle | None = None
         self._listeners: list[Callable[[PieceIndex, Role | None, int], None]] = []
         self._closed = False
+        metrics = host.metrics
+        self._received = {role: metrics.p2p_bytes.labels(direction="in", role=role.value) for role in Role}
+        self._sent = {role: metrics.p2p_bytes.labels(direction="out", role=role.value) for role in Role}
+        results = ("verified", "duplicate", "corrupt")
+        self._pieces = {result: metrics.p2p_pieces.labels(result=result) for result in results}
         pieces = blob.metainfo.pieces
         self.limits = FrameLimits(bitfield=-(-pieces.count // 8), piece=min(pieces.piece_length, max(pieces.length, 1)))
 
@@ -244,7 +249,7 @@ class SwarmRunner:
         piece = PieceIndex(header.piece)
         assembly = peer.assemblies[piece]
         del assembly.missing[header.begin]
-        self._host.metrics.p2p_bytes.labels(direction="in", role=peer.introduction.role.value).inc(header.length)
+        self._received[peer.introduction.role].inc(header.length)
         if assembly.missing:
             return
         del peer.assemblies[piece]
@@ -362,7 +367,7 @@ class SwarmRunner:
             case WithdrawAsk(_, piece):
                 self._withdraw(peer, piece)
             case SendSpan(_, span):
-                self._host.tasks.spawn("serve_piece", self._serve(peer, span))
+                self._serve(peer, span)
             case RejectSpan(_, span):
                 self._reject(peer, span)
             case ClosePeer(_, reason):
@@ -427,45 +432,57 @@ class SwarmRunner:
         key = peer.connection.key
         if good:
             new = not self.engine.held >> piece & 1
-            self._host.metrics.p2p_pieces.labels(result="verified" if new else "duplicate").inc()
+            self._pieces["verified" if new else "duplicate"].inc()
             self.feed(PieceVerified(key, piece))
             if new:
                 self._tell_listeners(piece, peer.introduction.role, size)
         else:
-            self._host.metrics.p2p_pieces.labels(result="corrupt").inc()
+            self._pieces["corrupt"].inc()
             digest = str(self.blob.metainfo.digest)
             self._host.log.warning(LogEvent.PIECE_CORRUPT, digest=digest, piece=int(piece), source=peer.connection.name)
             if key not in self.peers:
                 self._host.ban(peer, "corrupt piece")  # it left in the meantime; that does not save it
             self.feed(PieceCorrupt(key, piece))
 
-    async def _serve(self, peer: Peer, span: BlockSpan) -> None:
-        """Send part of a piece that has been checked on our own disk first."""
+    def _serve(self, peer: Peer, span: BlockSpan) -> None:
+        """Send part of a piece, which is checked on our own disk first, unless it has been already."""
+        if self.blob.is_verified(span.piece):
+            self._send(peer, span)
+        else:
+            self._host.tasks.spawn("serve_piece", self._check_and_serve(peer, span))
+
+    async def _check_and_serve(self, peer: Peer, span: BlockSpan) -> None:
         if await self.blob.verify(span.piece):
-            if peer.connection.closed:
-                return
-            peer.asked -= 1
-            self._host.metrics.p2p_bytes.labels(direction="out", role=peer.introduction.role.value).inc(span.length)
-            offset = self.blob.metainfo.pieces.start(span.piece) + span.begin
-            peer.connection.send_piece(wire.PieceHeader(span.piece, span.begin, span.length), self.blob.fd, offset)
+            self._send(peer, span)
         else:
             self._reject(peer, span)
             self.feed(PieceLost(span.piece), SpanSent(peer.connection.key))
+
+    def _send(self, peer: Peer, span: BlockSpan) -> None:
+        if not peer.connection.closed:
+            peer.asked -= 1
+            self._sent[peer.introduction.role].inc(span.length)
+            offset = self.blob.metainfo.pieces.start(span.piece) + span.begin
+            peer.connection.send_piece(wire.PieceHeader(span.piece, span.begin, span.length), self.blob.fd, offset)
 
     def _tell_listeners(self, piece: PieceIndex, role: Role | None, size: int) -> None:
         for listener in list(self._listeners):
             listener(piece, role, size)
 
     def _set_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        """Let `_tick` come by the engine's deadline; one that comes too early does no harm."""
         deadline = self.engine.next_deadline()
-        if deadline is not None and not self._closed:
-            self._timer = self._loop.call_at(deadline, self._tick)
+        if deadline is None or self._closed:
+            return
+        if self._timer is not None:
+            if self._timer.when() <= deadline:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(deadline, self._tick)
 
     def _tick(self) -> None:
         """Time has passed; first of all the engine hears who sent something in it."""
+        self._timer = None
         heard = [peer for peer in self.peers.values() if peer.connection.payload_at > peer.told_payload_at]
         for peer in heard:
             peer.told_payload_at = peer.connection.payload_at

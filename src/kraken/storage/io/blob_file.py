@@ -172,6 +172,11 @@ class BlobFile:
             check = self._start_check(piece)
         return await asyncio.shield(check)
 
+    def is_verified(self, piece: PieceIndex) -> bool:
+        """Whether `verify` would say yes at once; False says nothing."""
+        self._forget_if_changed()
+        return bool(self.held & self._verified & 1 << piece)
+
     async def verified_up_to(self, start: int, stop: int) -> int:
         """How far from `start`, at most to `stop`, bytes may be served; `start` itself when it is in a bad piece."""
         pieces = self.metainfo.pieces

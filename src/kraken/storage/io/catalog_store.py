@@ -39,11 +39,12 @@ REMEMBERED = 4096
 
 @dataclass(slots=True)
 class _Entry:
-    """One blob of the catalogue."""
+    """One blob of the catalogue. `sure`: see `Found`."""
 
     size: int
     used_at: float
     complete: bool
+    sure: bool
 
 
 class CatalogBlobStore:
@@ -88,6 +89,10 @@ class CatalogBlobStore:
 
     async def size(self, digest: Digest) -> int | None:
         entry = self._entries.get(digest)
+        if entry is not None and entry.complete and not entry.sure:
+            with suppress(NotFound, Corrupt):
+                (await self.open(digest)).release()  # hashes all of it: then it is sure, or set aside
+            entry = self._entries.get(digest)
         return entry.size if entry and self._is_complete(digest, entry) else None
 
     async def open(self, digest: Digest) -> BlobFile:
@@ -119,6 +124,8 @@ class CatalogBlobStore:
 
     async def demote(self, blob: BlobFile) -> None:
         await _whole(self._demote_if_holed(blob))
+        if not blob.committed:
+            await blob.verify_held()  # where one piece has changed, others may have
 
     async def quarantine(self, digest: Digest, reason: str) -> None:
         await _whole(self._quarantine(digest, reason))
@@ -220,11 +227,12 @@ class CatalogBlobStore:
     async def _adopt(self, session: SessionId, metainfo: Metainfo, hashed: Fingerprint) -> None:
         digest = metainfo.digest
         async with self._locks.alone_with(digest):
-            if await self.size(digest) is not None:
+            entry = self._entries.get(digest)
+            if entry is not None and entry.sure and self._is_complete(digest, entry):
                 await self._in_thread(self.medium.delete_upload, session)
-                self._entries[digest].used_at = self._seconds()
+                entry.used_at = self._seconds()
                 return
-            if digest in self._entries:
+            if entry is not None:
                 await self._delete(digest)
             await self._in_thread(self.medium.adopt_upload, session, metainfo)
             self._enter(Found(digest, metainfo.size, self._seconds(), complete=True))
@@ -243,7 +251,7 @@ class CatalogBlobStore:
     async def _loaded(self, digest: Digest, entry: _Entry) -> BlobFile:
         load = partial(self.medium.load, digest, entry.size, complete=entry.complete, now=entry.used_at)
         try:
-            return self._hold(await self._in_thread(load), committed=entry.complete)
+            opened = await self._in_thread(load)
         except FileNotFoundError as error:  # somebody tidied up behind our back
             self._log.warning(Event.BLOB_REMOVED, digest=str(digest), reason="its file is gone")
             await self._delete(digest)
@@ -251,6 +259,8 @@ class CatalogBlobStore:
         except Corrupt as error:
             await self._set_aside(digest, str(error))
             raise
+        entry.sure = True
+        return self._hold(opened, committed=entry.complete)
 
     def _hold(self, opened: Opened, *, committed: bool) -> BlobFile:
         digest = opened.metainfo.digest
@@ -291,7 +301,7 @@ class CatalogBlobStore:
         return await finished(self._threads.submit(job, *args, **kwargs))
 
     def _enter(self, found: Found) -> None:
-        self._entries[found.digest] = _Entry(found.size, found.used_at, found.complete)
+        self._entries[found.digest] = _Entry(found.size, found.used_at, found.complete, found.sure)
         self._by_swarm[_swarm_of(found.digest, found.size)] = found.digest
         self._used_bytes += found.size
 

@@ -188,7 +188,8 @@ class DiskMedium:
             digest = digest_of_blob(path)
             if digest is not None and path.is_file():
                 stat = path.stat()
-                yield Found(digest, stat.st_size, stat.st_atime, complete=True)
+                sure = self._layout.metainfo(_swarm_of(digest, stat.st_size)).is_file()
+                yield Found(digest, stat.st_size, stat.st_atime, complete=True, sure=sure)
 
     def _usable_partials(self, complete: set[Digest]) -> Iterator[Found]:
         """The partial blobs that can go on; the files of all others are removed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -14,13 +15,12 @@ async def finished(job: asyncio.Future[T]) -> T:
     A cancelled caller is held until then, for it will reuse the buffer or close the descriptor that
     the job still works on. Jobs are short: a few MiB at most.
     """
-    cancelled = False
-    while not job.done():
-        try:
-            await asyncio.wait([job])
-        except asyncio.CancelledError:
-            cancelled = True
-    if cancelled:
-        job.exception()  # seen, so that nobody reports it as lost
-        raise asyncio.CancelledError
-    return job.result()
+    try:
+        return await asyncio.shield(job)
+    except asyncio.CancelledError:
+        while not job.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([job])
+        if not job.cancelled():
+            job.exception()  # seen, so that nobody reports it as lost
+        raise

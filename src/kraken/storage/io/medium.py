@@ -17,12 +17,16 @@ from kraken.storage.layout import SessionId
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A blob that a medium held when it was opened. `used_at` is UTC seconds."""
+    """A blob that a medium held when it was opened. `used_at` is UTC seconds.
+
+    `sure` is False for a complete blob without the metainfo of its size: it may have been cut short.
+    """
 
     digest: Digest
     size: int
     used_at: float
     complete: bool
+    sure: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ def members_of(cards: Cards, metrics: Metrics | None = None) -> Members:
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - members tell nobody when they change their mind
+        while not condition():  # members tell nobody when they change their mind
             await asyncio.sleep(0.001)
 
 

@@ -18,7 +18,7 @@ def keep_freed_buffers() -> None:
     """Let the allocator of this process keep up to 32 MiB that were freed, instead of giving them back at once.
 
     A body passes in buffers of 256 KiB. glibc returns each to the kernel when it is freed, and the kernel clears
-    64 pages for the next one: 0.4 of the 1.5 CPU s that a GiB cost the proxy, measured. Where the C library
+    64 pages for the next one: 0.4 of the 1.5 CPU s that a GiB cost a proxy, measured. Where the C library
     is another one, nothing happens.
     """
     with suppress(OSError, AttributeError):

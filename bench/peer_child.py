@@ -1,0 +1,125 @@
+"""A sender or a receiver of pieces, as a process of its own. Speaks JSON lines on standard output."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import resource
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from kraken.agent.download import Download
+from kraken.core.digest import Digest
+from kraken.core.metainfo import Metainfo
+from kraken.core.peers import Address, Role
+from kraken.observability.logs import LogSettings, configure, get_logger
+from kraken.observability.metrics import Metrics
+from kraken.p2p.dialing import Candidate
+from kraken.p2p.events import PeersOffered
+from kraken.p2p.io.node import PeerNode
+from kraken.p2p.settings import PeerSettings, SwarmSettings
+from kraken.runtime.allocator import keep_freed_buffers
+from kraken.runtime.clock import SystemClock
+from kraken.runtime.threads import FileThreads
+from kraken.storage.io.disk import DiskBlobStore
+from kraken.storage.io.disk_uploads import DiskUploadStore
+from kraken.storage.layout import session_id
+
+
+def say(**values: object) -> None:
+    print(json.dumps(values), flush=True)
+
+
+def cpu_seconds() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+class Site:
+    """A store and a node."""
+
+    def __init__(self, role: Role, data: Path) -> None:
+        configure(LogSettings())
+        keep_freed_buffers()
+        self.threads = FileThreads()
+        self.log, self.metrics, self.clock = (
+            get_logger(role.value, "bench"),
+            Metrics(role.value, "bench"),
+            SystemClock(),
+        )
+        self.store = DiskBlobStore(data, self.threads, self.clock, self.log, self.metrics)
+        self.node = PeerNode(role, self.store, PeerSettings(), SwarmSettings(), self.log, self.metrics)
+
+    async def start(self) -> None:
+        await self.store.start()
+        await self.node.start()
+
+    async def stop(self) -> None:
+        await self.node.stop()
+        await self.store.close()
+        self.threads.close()
+
+
+async def send(data: Path, source: Path, digest: Digest) -> None:
+    """Hold a blob and serve it; for each line on standard input say what that took since the last one."""
+    site = Site(Role.ORIGIN, data)
+    await site.start()
+    uploads = DiskUploadStore(site.store, site.threads, site.clock, site.log, site.metrics)
+    session = session_id("0" * 32)
+    await uploads.begin(session)
+
+    async def chunks() -> AsyncIterator[bytes]:
+        with source.open("rb") as file:
+            while chunk := file.read(2**20):
+                yield chunk
+
+    await uploads.append(session, 0, chunks())
+    metainfo = await uploads.commit(session, digest)
+    before = cpu_seconds()
+    say(peer=str(site.node.address), metainfo=metainfo.encode().hex())
+    word = ""
+    while word != "end\n":
+        word = await asyncio.to_thread(sys.stdin.readline)
+        now = cpu_seconds()
+        say(cpu_seconds=now - before)
+        before = now
+    await site.stop()
+
+
+async def receive(data: Path, peer: Address, metainfo: Metainfo, runs: int) -> None:
+    """Fetch a blob so many times and once more, which is the first and warms up; say what each took."""
+    site = Site(Role.AGENT, data)
+    await site.start()
+    for _ in range(runs + 1):
+        blob = await site.store.partial(metainfo)
+        runner = site.node.join(blob)
+        before, started = cpu_seconds(), time.monotonic()
+        runner.feed(PeersOffered((Candidate(peer, Role.ORIGIN),)))
+        await Download(blob, runner, site.store, 30.0).run()
+        say(cpu_seconds=cpu_seconds() - before, seconds=time.monotonic() - started)
+        site.node.leave(runner)
+        site.node.forget(metainfo.swarm)
+        blob.release()
+        await site.store.remove(metainfo.digest)
+    await site.stop()
+
+
+def main() -> None:
+    role, data, *rest = sys.argv[1:]
+    if role == "send":
+        asyncio.run(send(Path(data), Path(rest[0]), Digest.parse(rest[1])))
+    else:
+        asyncio.run(
+            receive(
+                Path(data),
+                Address.parse(rest[0]),
+                Metainfo.decode(bytes.fromhex(Path(rest[1]).read_text())),
+                int(rest[2]),
+            )
+        )
+
+
+if __name__ == "__main__":
+    main()

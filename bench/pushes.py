@@ -1,0 +1,79 @@
+"""CPU seconds and wall time per GB of a push, beside Debian's docker-registry in the same run.
+
+The comparison is of one durable copy each: one proxy and one origin. With three origins every byte is
+received, hashed and written three times; that is given beside it, without a mark.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from bench.figures import Figure
+from bench.lab import GIB, Member, answers, cluster, cpu_seconds, free_port, process, push, seeded_file, until
+
+RUNS = 5
+SIZE = GIB
+
+_REGISTRY = """
+version: 0.1
+log: {{accesslog: {{disabled: true}}, level: error}}
+storage: {{filesystem: {{rootdirectory: {data}}}, delete: {{enabled: true}}}}
+http: {{addr: "127.0.0.1:{port}"}}
+"""
+
+
+def measure(folder: Path) -> list[Figure]:
+    """Mark: no more CPU than docker-registry."""
+    files = [folder / f"push{number}.bin" for number in range(RUNS + 1)]
+    digests = [seeded_file(path, SIZE, seed=10 + number) for number, path in enumerate(files)]
+    pushes = list(zip(files, digests, strict=True))
+    with cluster(folder, origins=1, trackers=1, indexes=1, proxies=1, agents=0) as members:
+        one = _costs(members, pushes)
+    theirs = _docker_registry(folder, pushes)
+    with cluster(folder, origins=3, trackers=1, indexes=1, proxies=1, agents=0) as members:
+        three = _costs(members, pushes)
+    for path in files:
+        path.unlink()
+    ratios = tuple(mine / other for (mine, _), (other, _) in zip(one, theirs, strict=True))
+    return [
+        *_figures("kraken, one copy", one),
+        *_figures("docker-registry, one copy", theirs),
+        *_figures("kraken, three copies", three),
+        Figure("push", "kraken / docker-registry", "CPU ratio", ratios, 1.0, "x docker-registry"),
+    ]
+
+
+def _figures(who: str, costs: list[tuple[float, float]]) -> list[Figure]:
+    return [
+        Figure("push", who, "CPU s/GB", tuple(cpu for cpu, _ in costs)),
+        Figure("push", f"{who}, wall", "s/GB", tuple(wall for _, wall in costs)),
+    ]
+
+
+def _costs(members: list[Member], pushes: list[tuple[Path, str]]) -> list[tuple[float, float]]:
+    proxy = next(member for member in members if member.kind == "proxy")
+    pids = [member.pid for member in members if member.kind in ("proxy", "origin")]
+    return [_cost(proxy.http, pids, path, digest) for path, digest in pushes][1:]  # the first warms up
+
+
+def _docker_registry(folder: Path, pushes: list[tuple[Path, str]]) -> list[tuple[float, float]]:
+    port = free_port()
+    data = folder / "docker-registry"
+    config = folder / "registry.yml"
+    config.write_text(_REGISTRY.format(data=data, port=port))
+    env = {name: value for name, value in os.environ.items() if name != "AWS_CA_BUNDLE"}
+    with process(["docker-registry", "serve", str(config)], folder / "registry.log", env) as registry:
+        until(lambda: answers(port))
+        url = f"http://127.0.0.1:{port}"
+        costs = [_cost(url, [registry.pid], path, digest) for path, digest in pushes][1:]
+    shutil.rmtree(data)
+    return costs
+
+
+def _cost(registry: str, pids: list[int], path: Path, digest: str) -> tuple[float, float]:
+    """CPU seconds and wall seconds per GB of one push."""
+    before = cpu_seconds(pids)
+    seconds = push(registry, "bench/push", path, digest)
+    return (cpu_seconds(pids) - before) / (SIZE / 1e9), seconds / (SIZE / 1e9)
