@@ -7,11 +7,11 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from bench import cached_get, cold_pull, idle, peers, pushes
+from bench import cached_get, cold_pull, idle, large, peers, pushes
 from bench.figures import Figure, save, show
 from bench.lab import cluster
 
-NAMES = ("idle", "cold", "cached", "push", "peers")
+NAMES = ("idle", "cold", "cached", "push", "peers", "large")
 
 
 def main() -> None:
@@ -31,6 +31,8 @@ def main() -> None:
             figures += pushes.measure(folder)
         if "peers" in wanted:
             figures += peers.measure(folder)
+        if "large" in wanted:
+            figures += large.measure(folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     show(figures)

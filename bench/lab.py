@@ -30,8 +30,12 @@ def cpu_seconds(pids: Sequence[int]) -> float:
 
 def rss_bytes(pid: int) -> int:
     """Resident memory of a process."""
-    status = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmRSS:"))
+    return _status(pid, "VmRSS")
+
+
+def peak_rss_bytes(pid: int) -> int:
+    """The most resident memory that a process ever had."""
+    return _status(pid, "VmHWM")
 
 
 def children(pid: int) -> list[int]:
@@ -141,6 +145,11 @@ def _location(registry: str, answer: str) -> str:
             value = value.strip()
             return value if value.startswith("http") else registry + value
     raise RuntimeError(f"no Location in {answer!r}")
+
+
+def _status(pid: int, field: str) -> int:
+    status = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in status if line.startswith(f"{field}:"))
 
 
 def _ticks(pid: int) -> int:
