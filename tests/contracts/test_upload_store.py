@@ -10,10 +10,9 @@ from tests.contracts.stores import Stores, stores
 from tests.helpers.blobs import a_blob, blob_of, broken_stream, stream_of
 
 from kraken.core.digest import Algorithm, Digest
-from kraken.core.errors import NotFound, Rejected, Unavailable
+from kraken.core.errors import NotFound, OffsetMismatch, Rejected, Unavailable
 from kraken.core.pieces import MIB
 from kraken.storage.layout import session_id
-from kraken.storage.ports import OffsetMismatch
 
 __all__ = ["stores"]
 

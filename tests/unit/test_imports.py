@@ -80,7 +80,7 @@ def may_import(module: str, other: str) -> bool:
         "root": set[str](),
         "engine": set[str](),
         "io": {"engine", "io", "support"},
-        "support": {"engine", "support"},
+        "support": {"support"},
         "component": {"engine", "io", "support"},
     }[kind]
     if kind == "support":
@@ -88,8 +88,8 @@ def may_import(module: str, other: str) -> bool:
     return their_kind in allowed and not (their_kind == "support" and their_name == "config")
 
 
-SUPPORT_IMPORTS = {"observability": set[str](), "runtime": {"observability", "storage"}, "config": set[str]()}
-"""Beyond core. The runtime takes one error class from the ports of storage, to carry it over HTTP."""
+SUPPORT_IMPORTS = {"observability": set[str](), "runtime": {"observability"}, "config": set[str]()}
+"""Beyond core."""
 
 
 @pytest.mark.parametrize("module", modules())

@@ -35,6 +35,14 @@ class OutOfSpace(Unavailable):
     """The disk or the byte budget is full; an operator must make room."""
 
 
+class OffsetMismatch(KrakenError):
+    """A chunk does not begin where the upload ends. `offset` is where it must begin."""
+
+    def __init__(self, offset: int) -> None:
+        super().__init__(f"the upload continues at byte {offset}")
+        self.offset = offset
+
+
 class Corrupt(KrakenError):
     """Stored bytes are not what their digest says. The file is to be quarantined."""
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from aiohttp import web
 
 from kraken.core.digest import Algorithm, Digest
-from kraken.core.errors import Invalid, KrakenError, Rejected
+from kraken.core.errors import Invalid, KrakenError, OffsetMismatch, Rejected
 from kraken.core.pieces import MAX_BLOB_SIZE, ByteRange
 from kraken.oci.errors import Code, RegistryError
 from kraken.oci.manifests import MAX_MANIFEST_BYTES
@@ -22,7 +22,6 @@ from kraken.oci.references import Reference, RepositoryName, Tag
 from kraken.oci.sessions import SessionId
 from kraken.proxy.bodies import UploadBody, whole_body
 from kraken.proxy.service import Manifests, Uploads
-from kraken.storage.ports import OffsetMismatch
 
 MAX_TAGS = 100
 """Tags that one PUT of a manifest may set; at least 10 are required of a registry."""

@@ -20,12 +20,12 @@ from kraken.core.errors import (
     Invalid,
     KrakenError,
     NotFound,
+    OffsetMismatch,
     OutOfSpace,
     PeerMisbehaved,
     Rejected,
     Unavailable,
 )
-from kraken.storage.ports import OffsetMismatch
 
 MAX_ERROR_BYTES = 64 * 1024
 """A client reads no more than this of an error's body."""

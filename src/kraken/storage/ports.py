@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from kraken.core.digest import Digest
-from kraken.core.errors import KrakenError
 from kraken.core.metainfo import Metainfo, SwarmId
 from kraken.storage.layout import SessionId
 
@@ -88,14 +87,6 @@ class BlobStore(Protocol):
     def used_bytes(self) -> int:
         """Bytes of all that `stored` tells of."""
         ...
-
-
-class OffsetMismatch(KrakenError):
-    """A chunk does not begin where the upload ends. `offset` is where it must begin."""
-
-    def __init__(self, offset: int) -> None:
-        super().__init__(f"the upload continues at byte {offset}")
-        self.offset = offset
 
 
 class UploadStore(Protocol):

@@ -14,14 +14,13 @@ from kraken.cluster.hashring import rank
 from kraken.cluster.hosts import NodeCard
 from kraken.cluster.settings import ClusterSettings
 from kraken.core.digest import Algorithm, Digest
-from kraken.core.errors import BadConfig, Corrupt, NotFound, Rejected, Unavailable
+from kraken.core.errors import BadConfig, Corrupt, NotFound, OffsetMismatch, Rejected, Unavailable
 from kraken.core.peers import Address
 from kraken.core.pieces import KIB, MIB, ByteRange
 from kraken.origin.app import Origin
 from kraken.origin.settings import OriginSettings
 from kraken.runtime.web import HttpSettings
 from kraken.storage.layout import Layout
-from kraken.storage.ports import OffsetMismatch
 
 
 async def pushed(cluster: Cluster, blob: Blob) -> int:

@@ -3,9 +3,17 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from kraken.core.errors import Corrupt, Invalid, KrakenError, NotFound, OutOfSpace, Rejected, Unavailable
+from kraken.core.errors import (
+    Corrupt,
+    Invalid,
+    KrakenError,
+    NotFound,
+    OffsetMismatch,
+    OutOfSpace,
+    Rejected,
+    Unavailable,
+)
 from kraken.runtime.web_errors import error_from, error_response, status_of
-from kraken.storage.ports import OffsetMismatch
 
 ORIGIN = "127.0.0.1:5010/blobs"
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Final
 
 from kraken.core.digest import Algorithm, Digest, Hash
-from kraken.core.errors import NotFound, Rejected, Unavailable
+from kraken.core.errors import NotFound, OffsetMismatch, Rejected, Unavailable
 from kraken.core.metainfo import Metainfo, metainfo_from_blocks
 from kraken.core.pieces import MIB
 from kraken.observability.events import Event
@@ -27,7 +27,6 @@ from kraken.storage.io.catalog_store import CatalogBlobStore
 from kraken.storage.io.files import hash_span, pwrite_all, space_checked
 from kraken.storage.io.jobs import finished
 from kraken.storage.layout import SessionId
-from kraken.storage.ports import OffsetMismatch
 
 BATCH: Final = MIB
 """Bytes of one thread job. Below it the hand-over between threads costs more than the hash; above it memory grows."""
