@@ -15,6 +15,7 @@ from kraken.index.sqlite import SqliteIndexStore
 from kraken.index.versions import Version
 from kraken.oci.manifests import OCI_MANIFEST, ManifestRecord
 from kraken.oci.references import RepositoryName, Tag
+from kraken.oci.referrers import About, Referrer
 
 APP, OTHER = RepositoryName("team/app"), RepositoryName("team")
 LATEST = Tag("latest")
@@ -110,3 +111,29 @@ async def test_a_repository_exists_once_it_has_a_manifest(store: IndexStore) -> 
     await store.put(write("one", 1))
 
     assert await store.tags(APP, None, 10) == []
+
+
+async def test_referrers_are_those_of_the_subject_in_the_repository(store: IndexStore) -> None:
+    subject = record("subject").digest
+    for number, (name, repository) in enumerate((("sbom", APP), ("signature", APP), ("signature", OTHER))):
+        about = About(subject, f"type/{name}", {"made.by": name})
+        await store.put(ManifestWrite(repository, record(name), (), version(number), about))
+    await store.put(write("unrelated", 9))
+
+    found = await store.referrers(APP, subject)
+
+    expected = [Referrer(record(name), f"type/{name}", {"made.by": name}) for name in ("sbom", "signature")]
+    assert sorted(found, key=lambda it: it.artifact_type) == expected
+    assert [str(it.record.digest) for it in found] == sorted(str(it.record.digest) for it in found)
+    assert await store.referrers(OTHER, record("unrelated").digest) == []
+
+
+async def test_repositories_come_in_bytewise_order_each_once(store: IndexStore) -> None:
+    for number, name in enumerate(("b/c", "a", "b", "b", "b/c")):
+        await store.put(write(f"m{number}", number, repository=RepositoryName(name)))
+
+    assert await store.repositories(None, 10) == ["a", "b", "b/c"]
+    assert await store.repositories("a", 1) == ["b"]
+    assert await store.repositories("b/a", 10) == ["b/c"]
+    assert await store.repositories("z", 10) == []
+    assert await store.repositories(None, 0) == []

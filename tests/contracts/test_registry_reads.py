@@ -5,10 +5,12 @@ Requests go through the routes, so this is what clients see: statuses, headers, 
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlencode
 
 import aiohttp
 import pytest
@@ -21,12 +23,15 @@ from kraken.core.digest import Algorithm, Digest
 from kraken.observability.logs import get_logger
 from kraken.observability.metrics import Metrics
 from kraken.oci.io.routes import RegistryRoutes
+from kraken.oci.manifests import OCI_INDEX, OCI_MANIFEST
 from kraken.oci.references import RepositoryName
 from kraken.runtime.web import HttpSettings, WebServer, component_app
 
 LAYER = bytes(range(256)) * 1200  # more than one block
 IMAGE = an_image(LAYER, b"")
 OTHER = an_image(b"other")
+SIGNATURE = an_image(b"signature", subject=IMAGE.digest)
+SIGNATURE_TYPE = "application/vnd.oci.image.config.v1+json"
 TAGS = ("B", "a", "latest", "v1", "v2")
 REPOSITORY = "team/app/manifests/tags"
 UNKNOWN = "sha256:" + "0" * 64
@@ -63,6 +68,7 @@ async def in_memory(_data: Path) -> AsyncIterator[Registry]:
         reads.add_blob(blob)
     reads.add_blob(LAYER, Algorithm.SHA512)
     reads.add_manifest(RepositoryName(REPOSITORY), IMAGE.manifest, IMAGE.media_type, *TAGS)
+    reads.add_manifest(RepositoryName(REPOSITORY), SIGNATURE.manifest, SIGNATURE.media_type)
     app = component_app("test", "test", Metrics("test", "test"), list)
     RegistryRoutes(reads, get_logger("test", "test")).register(app)
     server = WebServer(app, HttpSettings(listen=free_address()))
@@ -78,11 +84,24 @@ async def in_memory(_data: Path) -> AsyncIterator[Registry]:
 async def behind_a_proxy(data: Path) -> AsyncIterator[Registry]:
     async with small_cluster(data) as cluster, http_session(cluster.proxy.http) as session:
         await push_image(session, REPOSITORY, IMAGE, *TAGS)
+        await push_image(session, REPOSITORY, SIGNATURE)
         await push_blob(session, REPOSITORY, LAYER, Algorithm.SHA512)
         yield Registry(session)
 
 
-@pytest.fixture(params=[in_memory, behind_a_proxy])
+@asynccontextmanager
+async def at_an_agent(data: Path) -> AsyncIterator[Registry]:
+    async with small_cluster(data) as cluster, http_session(cluster.proxy.http) as proxy:
+        await push_image(proxy, REPOSITORY, IMAGE, *TAGS)
+        await push_image(proxy, REPOSITORY, SIGNATURE)
+        await push_blob(proxy, REPOSITORY, LAYER, Algorithm.SHA512)
+        agent = cluster.an_agent()
+        await cluster.running.start(agent)
+        async with http_session(agent.http) as session:
+            yield Registry(session)
+
+
+@pytest.fixture(params=[in_memory, behind_a_proxy, at_an_agent])
 async def registry(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Registry]:
     async with request.param(tmp_path) as built:
         yield built
@@ -94,6 +113,10 @@ def blob(digest: object) -> str:
 
 def manifest(reference: object) -> str:
     return f"/v2/{REPOSITORY}/manifests/{reference}"
+
+
+def referrers(subject: object) -> str:
+    return f"/v2/{REPOSITORY}/referrers/{subject}"
 
 
 async def test_the_base_answers_that_this_is_a_registry(registry: Registry) -> None:
@@ -235,6 +258,49 @@ async def test_last_need_not_exist_and_the_end_has_no_link(registry: Registry, q
     async with registry.session.get(f"/v2/{REPOSITORY}/tags/list?{query}") as answer:
         assert (await answer.json())["tags"] == tags
         assert "Link" not in answer.headers
+
+
+async def test_referrers_are_listed_as_an_index(registry: Registry) -> None:
+    status, headers, body = await registry.get(referrers(IMAGE.digest))
+
+    assert (status, headers["Content-Type"]) == (200, OCI_INDEX)
+    assert "OCI-Filters-Applied" not in headers
+    assert json.loads(body) == {
+        "schemaVersion": 2,
+        "mediaType": OCI_INDEX,
+        "manifests": [
+            {
+                "mediaType": OCI_MANIFEST,
+                "size": len(SIGNATURE.manifest),
+                "digest": str(SIGNATURE.digest),
+                "artifactType": SIGNATURE_TYPE,
+            }
+        ],
+    }
+
+
+@pytest.mark.parametrize(("wanted", "count"), [(SIGNATURE_TYPE, 1), ("application/other", 0)])
+async def test_referrers_are_filtered_by_their_type(registry: Registry, wanted: str, count: int) -> None:
+    status, headers, body = await registry.get(f"{referrers(IMAGE.digest)}?{urlencode({'artifactType': wanted})}")
+
+    assert (status, headers["OCI-Filters-Applied"]) == (200, "artifactType")
+    assert len(json.loads(body)["manifests"]) == count
+
+
+@pytest.mark.parametrize("path", ["/v2/no/such/referrers/" + UNKNOWN, f"/v2/{REPOSITORY}/referrers/{UNKNOWN}"])
+async def test_what_nobody_refers_to_has_an_empty_list(registry: Registry, path: str) -> None:
+    status, _, body = await registry.get(path)
+
+    assert (status, json.loads(body)["manifests"]) == (200, [])
+
+
+async def test_a_malformed_subject_is_refused(registry: Registry) -> None:
+    assert await registry.error_of(f"/v2/{REPOSITORY}/referrers/sha256:abc") == (400, ["DIGEST_INVALID"])
+
+
+async def test_the_catalog_lists_each_repository_once(registry: Registry) -> None:
+    assert json.loads((await registry.get("/v2/_catalog"))[2]) == {"repositories": [REPOSITORY]}
+    assert json.loads((await registry.get(f"/v2/_catalog?last={REPOSITORY}"))[2]) == {"repositories": []}
 
 
 async def test_what_is_not_supported_says_so(registry: Registry) -> None:

@@ -27,8 +27,8 @@ async def put_manifest(session: aiohttp.ClientSession, repository: str, image: I
 
 
 async def push_image(session: aiohttp.ClientSession, repository: str, image: Image, *tags: str) -> None:
-    """Push an image whole."""
+    """Push an image whole; without a tag by its digest."""
     for data in image.blobs:
         await push_blob(session, repository, data)
-    for tag in tags:
-        await put_manifest(session, repository, image, tag)
+    for reference in tags or (image.digest,):
+        await put_manifest(session, repository, image, reference)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -10,9 +11,10 @@ from aiohttp import web
 from kraken.core.digest import Algorithm, Digest
 from kraken.core.errors import NotFound
 from kraken.oci.io.ports import BlobAnswer
-from kraken.oci.manifests import OCI_INDEX, OCI_MANIFEST, ManifestRecord
-from kraken.oci.pages import PageRequest, TagPage
+from kraken.oci.manifests import OCI_INDEX, OCI_MANIFEST, ManifestRecord, parse_manifest
+from kraken.oci.pages import NamePage, PageRequest
 from kraken.oci.references import Reference, RepositoryName, Tag
+from kraken.oci.referrers import Referrer
 
 
 class MemoryReads:
@@ -21,6 +23,7 @@ class MemoryReads:
     def __init__(self) -> None:
         self.blobs: dict[Digest, bytes] = {}
         self.manifests: dict[RepositoryName, dict[Reference, ManifestRecord]] = {}
+        self.about: dict[tuple[RepositoryName, Digest], list[Referrer]] = {}
 
     def add_blob(self, data: bytes, algorithm: Algorithm = Algorithm.SHA256) -> Digest:
         digest = Digest.of(data, algorithm)
@@ -32,6 +35,10 @@ class MemoryReads:
         known = self.manifests.setdefault(repository, {})
         known[record.digest] = record
         known.update(dict.fromkeys(map(Tag, tags), record))
+        manifest = parse_manifest(data, media_type)
+        if manifest.subject is not None:
+            referrer = Referrer(record, manifest.artifact_type, manifest.annotations)
+            self.about.setdefault((repository, manifest.subject.digest), []).append(referrer)
         return record
 
     async def resolve(self, repository: RepositoryName, reference: Reference) -> ManifestRecord:
@@ -58,12 +65,19 @@ class MemoryReads:
         await response.write_eof()
         return response
 
-    async def tags(self, repository: RepositoryName, page: PageRequest) -> TagPage:
+    async def tags(self, repository: RepositoryName, page: PageRequest) -> NamePage:
         if repository not in self.manifests:
             raise NotFound(f"there is no repository {repository}")
         names = sorted(it.text for it in self.manifests[repository] if isinstance(it, Tag))
         left = [name for name in names if page.last is None or name > page.last]
-        return TagPage(tuple(left[: page.limit]), more=len(left) > page.limit)
+        return NamePage(tuple(left[: page.limit]), more=len(left) > page.limit)
+
+    async def referrers(self, repository: RepositoryName, subject: Digest) -> Sequence[Referrer]:
+        return self.about.get((repository, subject), ())
+
+    async def repositories(self, page: PageRequest) -> NamePage:
+        left = sorted(it.text for it in self.manifests if page.last is None or it.text > page.last)
+        return NamePage(tuple(left[: page.limit]), more=len(left) > page.limit)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,16 +19,20 @@ from kraken.index.messages import (
     KnownAnswer,
     KnownBody,
     PutAnswer,
+    ReferrersAnswer,
+    RepositoriesAnswer,
     ResolvedAnswer,
     TagsAnswer,
+    referrer_from_wire,
     resolved_from_wire,
     write_to_wire,
 )
 from kraken.index.records import ManifestWrite, Resolved
 from kraken.index.versions import HybridClock, Version
 from kraken.oci.manifests import ManifestRecord
-from kraken.oci.pages import PageRequest, TagPage
+from kraken.oci.pages import NamePage, PageRequest
 from kraken.oci.references import Reference, RepositoryName, Tag
+from kraken.oci.referrers import About, Referrer
 from kraken.runtime.clock import Clock
 from kraken.runtime.web_client import HttpClient
 
@@ -105,14 +109,18 @@ class IndexClient:
         self._check_known(answers, what)
         return max(answers.found, key=lambda found: found.version).record
 
-    async def put_manifest(self, repository: RepositoryName, record: ManifestRecord, tags: Sequence[Tag]) -> None:
+    async def put_manifest(
+        self, repository: RepositoryName, record: ManifestRecord, tags: Sequence[Tag], about: About | None = None
+    ) -> None:
         """Make a manifest known to a repository, and let `tags` mean it from now on.
+
+        Args: about, when the manifest is about another one: it is listed among the referrers of that from now on.
 
         Raises: Unavailable or OutOfSpace, when no majority of the nodes took it. It may be seen nevertheless.
         """
         for _attempt in range(_WRITE_ATTEMPTS):
             version = self._versions.next(int(self._clock.wall().timestamp() * 1000))
-            write = ManifestWrite(repository, record, tuple(tags), version)
+            write = ManifestWrite(repository, record, tuple(tags), version, about)
             stands = await self._write(write)
             if stands == version:
                 return
@@ -134,7 +142,7 @@ class IndexClient:
             self._check_certain(answers)
         return found & set(digests)
 
-    async def tags(self, repository: RepositoryName, page: PageRequest) -> TagPage:
+    async def tags(self, repository: RepositoryName, page: PageRequest) -> NamePage:
         """A page of a repository's tags, in bytewise order.
 
         Raises: NotFound, when there is no such repository; Unavailable, when too few nodes answer to know that.
@@ -145,8 +153,26 @@ class IndexClient:
         answers = await self._ask(lambda node: self._tags_at(node, params))
         self._check_known(answers, f"there is no repository {repository}")
         # A node that is behind may lack a tag that the others have; nothing is ever missing from the union.
-        merged = sorted(set().union(*answers.found))
-        return TagPage(tuple(merged[: page.limit]), more=len(merged) > page.limit)
+        return _page(answers.found, page.limit)
+
+    async def referrers(self, repository: RepositoryName, subject: Digest) -> list[Referrer]:
+        """The manifests of a repository that are about `subject`, in no particular order.
+
+        Raises: Unavailable, when too few nodes answer to know all.
+        """
+        params = {"repository": str(repository), "subject": str(subject)}
+        answers = await self._ask(lambda node: self._referrers_at(node, params))
+        self._check_certain(answers)
+        return list({it.record.digest: it for found in answers.found for it in found}.values())
+
+    async def repositories(self, page: PageRequest) -> NamePage:
+        """A page of all repositories, in bytewise order. Raises: Unavailable, when too few nodes answer to know all."""
+        params: dict[str, str | int] = {"limit": page.limit + 1}
+        if page.last is not None:
+            params["last"] = page.last
+        answers = await self._ask(lambda node: self._repositories_at(node, params))
+        self._check_certain(answers)
+        return _page(answers.found, page.limit)
 
     @property
     def _node_count(self) -> int:
@@ -168,6 +194,14 @@ class IndexClient:
     async def _tags_at(self, node: Address, params: dict[str, str | int]) -> set[str]:
         answer = await self._http.json("GET", node, "/tags", params=params, into=TagsAnswer)
         return {Tag(tag).text for tag in answer.tags}
+
+    async def _referrers_at(self, node: Address, params: dict[str, str]) -> list[Referrer]:
+        answer = await self._http.json("GET", node, "/referrers", params=params, into=ReferrersAnswer)
+        return list(map(referrer_from_wire, answer.referrers))
+
+    async def _repositories_at(self, node: Address, params: dict[str, str | int]) -> set[str]:
+        answer = await self._http.json("GET", node, "/repositories", params=params, into=RepositoriesAnswer)
+        return {RepositoryName(name).text for name in answer.repositories}
 
     async def _put_at(self, node: Address, write: ManifestWrite) -> Version:
         body = write_to_wire(write)
@@ -259,6 +293,11 @@ class IndexClient:
     def _check_certain(self, answers: _Answers[T]) -> None:
         if not self._is_certain(answers):
             raise _too_few(answers, self._node_count)
+
+
+def _page(found: Sequence[set[str]], limit: int) -> NamePage:
+    merged = sorted(set[str]().union(*found))
+    return NamePage(tuple(merged[:limit]), more=len(merged) > limit)
 
 
 def _too_few(answers: _Answers[T], nodes: int) -> KrakenError:

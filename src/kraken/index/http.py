@@ -4,6 +4,8 @@ POST /manifests                            a write; the answer has the version t
 GET  /manifests?repository=&reference=     what a tag or digest means
 POST /manifests/known                      which of these digests a repository has
 GET  /tags?repository=&last=&limit=        tags in bytewise order
+GET  /referrers?repository=&subject=       the manifests that are about another one
+GET  /repositories?last=&limit=            repositories in bytewise order
 """
 
 from __future__ import annotations
@@ -16,9 +18,12 @@ from kraken.index.messages import (
     MAX_PAGE,
     KnownAnswer,
     PutAnswer,
+    ReferrersAnswer,
+    RepositoriesAnswer,
     TagsAnswer,
     decode_known,
     decode_put,
+    referrer_to_wire,
     resolved_to_wire,
     write_from_wire,
 )
@@ -40,6 +45,8 @@ class IndexRoutes:
         app.router.add_get("/manifests", self._resolve)
         app.router.add_post("/manifests/known", self._known)
         app.router.add_get("/tags", self._tags)
+        app.router.add_get("/referrers", self._referrers)
+        app.router.add_get("/repositories", self._repositories)
 
     async def _put(self, request: web.Request) -> web.StreamResponse:
         write = write_from_wire(decode_put(await read_body(request, self._idle_seconds)))
@@ -65,6 +72,15 @@ class IndexRoutes:
         if tags is None:
             raise NotFound(f"there is no repository {repository}")
         return json_response(TagsAnswer(list(tags)))
+
+    async def _referrers(self, request: web.Request) -> web.StreamResponse:
+        repository = RepositoryName(_required(request, "repository"))
+        found = await self._store.referrers(repository, Digest.parse(_required(request, "subject")))
+        return json_response(ReferrersAnswer(list(map(referrer_to_wire, found))))
+
+    async def _repositories(self, request: web.Request) -> web.StreamResponse:
+        limit = _limit(_required(request, "limit"))
+        return json_response(RepositoriesAnswer(list(await self._store.repositories(request.query.get("last"), limit))))
 
 
 def _required(request: web.Request, name: str) -> str:

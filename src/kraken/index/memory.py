@@ -9,6 +9,7 @@ from kraken.index.records import ManifestWrite, Resolved
 from kraken.index.versions import Version
 from kraken.oci.manifests import ManifestRecord
 from kraken.oci.references import Reference, RepositoryName, Tag
+from kraken.oci.referrers import Referrer
 
 
 class MemoryIndexStore:
@@ -17,6 +18,7 @@ class MemoryIndexStore:
     def __init__(self) -> None:
         self._manifests: dict[RepositoryName, dict[Digest, Resolved]] = {}
         self._tags: dict[RepositoryName, dict[Tag, tuple[Digest, Version]]] = {}
+        self._about: dict[tuple[RepositoryName, Digest], dict[Digest, Referrer]] = {}
 
     async def put(self, write: ManifestWrite) -> Version:
         manifests = self._manifests.setdefault(write.repository, {})
@@ -24,6 +26,9 @@ class MemoryIndexStore:
         stored = manifests.get(write.record.digest)
         if stored is None or stored.version < write.version:
             manifests[write.record.digest] = Resolved(write.record, write.version)
+        if (about := write.about) is not None:
+            known = self._about.setdefault((write.repository, about.subject), {})
+            known[write.record.digest] = Referrer(write.record, about.artifact_type, about.annotations)
         for tag in write.tags:
             if tag not in tags or tags[tag][1] < write.version:
                 tags[tag] = (write.record.digest, write.version)
@@ -46,6 +51,14 @@ class MemoryIndexStore:
         if repository not in self._manifests:
             return None
         names = sorted(tag.text for tag in self._tags[repository])
+        return [name for name in names if last is None or name > last][:limit]
+
+    async def referrers(self, repository: RepositoryName, subject: Digest) -> Sequence[Referrer]:
+        known = self._about.get((repository, subject), {})
+        return [known[digest] for digest in sorted(known, key=str)]
+
+    async def repositories(self, last: str | None, limit: int) -> Sequence[str]:
+        names = sorted(str(repository) for repository in self._manifests)
         return [name for name in names if last is None or name > last][:limit]
 
     async def close(self) -> None:

@@ -13,6 +13,7 @@ from kraken.index.records import ManifestWrite, Resolved
 from kraken.index.versions import Version
 from kraken.oci.manifests import MAX_DESCRIPTORS, ManifestRecord
 from kraken.oci.references import RepositoryName, Tag
+from kraken.oci.referrers import About, Referrer
 
 T = TypeVar("T")
 
@@ -26,6 +27,14 @@ _Text = Annotated[str, msgspec.Meta(max_length=512)]
 _Size = Annotated[int, msgspec.Meta(ge=0, le=MAX_BLOB_SIZE)]
 
 
+class AboutBody(msgspec.Struct, frozen=True):
+    """An `About`."""
+
+    subject: _Text
+    artifact_type: _Text
+    annotations: dict[str, str]
+
+
 class PutBody(msgspec.Struct, frozen=True):
     """POST /manifests: a `ManifestWrite`."""
 
@@ -35,6 +44,7 @@ class PutBody(msgspec.Struct, frozen=True):
     size: _Size
     tags: Annotated[list[_Text], msgspec.Meta(max_length=MAX_TAGS)]
     version: _Text
+    about: AboutBody | None = None
 
 
 class PutAnswer(msgspec.Struct, frozen=True):
@@ -71,17 +81,58 @@ class TagsAnswer(msgspec.Struct, frozen=True):
     tags: list[_Text]
 
 
+class ReferrerBody(msgspec.Struct, frozen=True):
+    """A `Referrer`."""
+
+    digest: _Text
+    media_type: _Text
+    size: _Size
+    artifact_type: _Text
+    annotations: dict[str, str]
+
+
+class ReferrersAnswer(msgspec.Struct, frozen=True):
+    """GET /referrers."""
+
+    referrers: list[ReferrerBody]
+
+
+class RepositoriesAnswer(msgspec.Struct, frozen=True):
+    """GET /repositories."""
+
+    repositories: list[_Text]
+
+
 def write_to_wire(write: ManifestWrite) -> PutBody:
     record = write.record
     tags = [str(tag) for tag in write.tags]
-    return PutBody(str(write.repository), str(record.digest), record.media_type, record.size, tags, str(write.version))
+    about = None
+    if write.about is not None:
+        about = AboutBody(str(write.about.subject), write.about.artifact_type, dict(write.about.annotations))
+    name, digest, version = str(write.repository), str(record.digest), str(write.version)
+    return PutBody(name, digest, record.media_type, record.size, tags, version, about)
 
 
 def write_from_wire(body: PutBody) -> ManifestWrite:
     """Raises: Invalid, when a part of it is malformed."""
     record = ManifestRecord(Digest.parse(body.digest), body.media_type, body.size)
     tags = tuple(map(Tag, body.tags))
-    return ManifestWrite(RepositoryName(body.repository), record, tags, Version.parse(body.version))
+    about = None
+    if body.about is not None:
+        about = About(Digest.parse(body.about.subject), body.about.artifact_type, body.about.annotations)
+    return ManifestWrite(RepositoryName(body.repository), record, tags, Version.parse(body.version), about)
+
+
+def referrer_to_wire(referrer: Referrer) -> ReferrerBody:
+    record = referrer.record
+    annotations = dict(referrer.annotations)
+    return ReferrerBody(str(record.digest), record.media_type, record.size, referrer.artifact_type, annotations)
+
+
+def referrer_from_wire(body: ReferrerBody) -> Referrer:
+    """Raises: Invalid, when a part of it is malformed."""
+    record = ManifestRecord(Digest.parse(body.digest), body.media_type, body.size)
+    return Referrer(record, body.artifact_type, body.annotations)
 
 
 def resolved_to_wire(found: Resolved) -> ResolvedAnswer:

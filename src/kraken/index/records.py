@@ -13,16 +13,21 @@ from kraken.core.digest import Digest
 from kraken.index.versions import Version
 from kraken.oci.manifests import ManifestRecord
 from kraken.oci.references import Reference, RepositoryName, Tag
+from kraken.oci.referrers import About, Referrer
 
 
 @dataclass(frozen=True, slots=True)
 class ManifestWrite:
-    """A manifest that a repository has from now on, and the tags that mean it from now on."""
+    """A manifest that a repository has from now on, and the tags that mean it from now on.
+
+    `about` is set when the manifest is about another one.
+    """
 
     repository: RepositoryName
     record: ManifestRecord
     tags: tuple[Tag, ...]
     version: Version
+    about: About | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,14 @@ class IndexStore(Protocol):
 
     async def tags(self, repository: RepositoryName, last: str | None, limit: int) -> Sequence[str] | None:
         """Up to `limit` tags that sort bytewise after `last`; None when there is no such repository."""
+        ...
+
+    async def referrers(self, repository: RepositoryName, subject: Digest) -> Sequence[Referrer]:
+        """The manifests of a repository that are about `subject`, in the order of their digests."""
+        ...
+
+    async def repositories(self, last: str | None, limit: int) -> Sequence[str]:
+        """Up to `limit` repositories that sort bytewise after `last`."""
         ...
 
     async def close(self) -> None: ...

@@ -16,21 +16,25 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
+
 from kraken.core.digest import Digest
 from kraken.core.errors import BadConfig, KrakenError, OutOfSpace, Unavailable
 from kraken.index.records import ManifestWrite, Resolved
 from kraken.index.versions import Version
 from kraken.oci.manifests import ManifestRecord
 from kraken.oci.references import Reference, RepositoryName
+from kraken.oci.referrers import Referrer
 
 T = TypeVar("T")
 
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
 _SCHEMA = """
 CREATE TABLE manifests (
     repository TEXT NOT NULL, digest TEXT NOT NULL, media_type TEXT NOT NULL, size INTEGER NOT NULL,
-    version TEXT NOT NULL, PRIMARY KEY (repository, digest)
+    version TEXT NOT NULL, subject TEXT, artifact_type TEXT, annotations TEXT, PRIMARY KEY (repository, digest)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX referrers ON manifests (repository, subject, digest) WHERE subject IS NOT NULL;
 CREATE TABLE tags (
     repository TEXT NOT NULL, tag TEXT NOT NULL, digest TEXT NOT NULL, version TEXT NOT NULL,
     PRIMARY KEY (repository, tag)
@@ -38,8 +42,9 @@ CREATE TABLE tags (
 """
 
 _PUT_MANIFEST = """
-INSERT INTO manifests VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
-    media_type = excluded.media_type, size = excluded.size, version = excluded.version
+INSERT INTO manifests VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
+    media_type = excluded.media_type, size = excluded.size, version = excluded.version,
+    subject = excluded.subject, artifact_type = excluded.artifact_type, annotations = excluded.annotations
 WHERE excluded.version > manifests.version
 """
 _PUT_TAG = """
@@ -51,6 +56,19 @@ _RESOLVE_TAG = """
 SELECT tags.digest, media_type, size, tags.version FROM tags JOIN manifests USING (repository, digest)
 WHERE repository = ? AND tag = ?
 """
+_REFERRERS = """
+SELECT digest, media_type, size, artifact_type, annotations FROM manifests
+WHERE repository = ? AND subject = ? ORDER BY digest
+"""
+_REPOSITORIES = """
+WITH RECURSIVE names(name) AS (
+    SELECT min(repository) FROM manifests WHERE repository > ?
+    UNION ALL
+    SELECT (SELECT min(repository) FROM manifests WHERE repository > name) FROM names WHERE name IS NOT NULL
+) SELECT name FROM names WHERE name IS NOT NULL LIMIT ?
+"""
+"""One step of the index for each name: it never reads through the manifests of a repository."""
+
 _RESOLVE_DIGEST = "SELECT digest, media_type, size, version FROM manifests WHERE repository = ? AND digest = ?"
 
 _MAX_GROUP = 256
@@ -113,6 +131,18 @@ class SqliteIndexStore:
 
         return await self._read(look)
 
+    async def referrers(self, repository: RepositoryName, subject: Digest) -> Sequence[Referrer]:
+        def look(base: sqlite3.Connection) -> list[Referrer]:
+            return [_referrer(row) for row in base.execute(_REFERRERS, (str(repository), str(subject)))]
+
+        return await self._read(look)
+
+    async def repositories(self, last: str | None, limit: int) -> Sequence[str]:
+        def look(base: sqlite3.Connection) -> list[str]:
+            return [row[0] for row in base.execute(_REPOSITORIES, (_encodable(last or ""), limit))]
+
+        return await self._read(look)
+
     async def close(self) -> None:
         """Finish the writes that wait, then close the file."""
         if self._closed:
@@ -170,11 +200,24 @@ def _commit(base: sqlite3.Connection, group: Sequence[_Waiting]) -> None:
 
 def _put(base: sqlite3.Connection, write: ManifestWrite) -> Version:
     name, digest, version = str(write.repository), str(write.record.digest), str(write.version)
-    base.execute(_PUT_MANIFEST, (name, digest, write.record.media_type, write.record.size, version))
+    base.execute(_PUT_MANIFEST, (name, digest, write.record.media_type, write.record.size, version, *_about(write)))
     base.executemany(_PUT_TAG, [(name, str(tag), digest, version) for tag in write.tags])
     tags = [base.execute(_RESOLVE_TAG, (name, str(tag))).fetchone()[3] for tag in write.tags]
     manifest = base.execute(_RESOLVE_DIGEST, (name, digest)).fetchone()[3]
     return Version.parse(max([manifest, *tags]))
+
+
+def _about(write: ManifestWrite) -> tuple[str | None, str | None, str | None]:
+    about = write.about
+    if about is None:
+        return None, None, None
+    return str(about.subject), about.artifact_type, msgspec.json.encode(dict(about.annotations)).decode()
+
+
+def _referrer(row: tuple[str, str, int, str, str]) -> Referrer:
+    digest, media_type, size, artifact_type, annotations = row
+    record = ManifestRecord(Digest.parse(digest), media_type, size)
+    return Referrer(record, artifact_type, msgspec.json.decode(annotations, type=dict[str, str]))
 
 
 def _resolve(done: Future[Version], outcome: Version | KrakenError) -> None:

@@ -6,6 +6,7 @@ Sources: OCI image specification 1.1, manifest.md and image-index.md; Docker ima
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -64,13 +65,16 @@ class Manifest:
     """What a manifest refers to.
 
     `blobs` are config and layers, `children` the manifests of an index. `subject` is the manifest that this
-    one is about; it need not exist.
+    one is about; it need not exist. `artifact_type` is what referrers are filtered by: the manifest's own, else
+    the type of an image's config; an index without one has none, the empty text.
     """
 
     media_type: str
     blobs: tuple[Descriptor, ...]
     children: tuple[Descriptor, ...]
     subject: Descriptor | None
+    artifact_type: str
+    annotations: Mapping[str, str]
 
     @property
     def is_index(self) -> bool:
@@ -117,6 +121,10 @@ class _RawManifest(msgspec.Struct):
     layers: _RawList | None = None
     manifests: _RawList | None = None
     subject: _RawDescriptor | None = None
+    artifact_type: Annotated[str, msgspec.Meta(max_length=255)] | None = msgspec.field(
+        name="artifactType", default=None
+    )
+    annotations: dict[str, str] | None = None
 
 
 _decoder = msgspec.json.Decoder(_RawManifest)
@@ -148,13 +156,15 @@ def _image(body: _RawManifest, media_type: str) -> Manifest:
     if body.config is None:
         raise Invalid("an image manifest needs a config")
     blobs = (_descriptor(body.config), *map(_descriptor, body.layers or ()))
-    return Manifest(media_type, blobs, (), _subject(body))
+    artifact_type = body.artifact_type or body.config.media_type
+    return Manifest(media_type, blobs, (), _subject(body), artifact_type, body.annotations or {})
 
 
 def _index(body: _RawManifest, media_type: str) -> Manifest:
     if body.config is not None or body.layers is not None:
         raise Invalid("an index must not have a config or layers")
-    return Manifest(media_type, (), tuple(map(_descriptor, body.manifests or ())), _subject(body))
+    children = tuple(map(_descriptor, body.manifests or ()))
+    return Manifest(media_type, (), children, _subject(body), body.artifact_type or "", body.annotations or {})
 
 
 def _subject(body: _RawManifest) -> Descriptor | None:

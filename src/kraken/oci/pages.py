@@ -22,10 +22,10 @@ class PageRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class TagPage:
-    """Tags in bytewise order. `more` says that further ones follow the last of these."""
+class NamePage:
+    """Tags or repositories in bytewise order. `more` says that further ones follow the last of these."""
 
-    tags: tuple[str, ...]
+    names: tuple[str, ...]
     more: bool
 
 

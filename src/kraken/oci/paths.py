@@ -52,7 +52,20 @@ class TagsPath:
     repository: RepositoryName
 
 
-Endpoint = Base | BlobPath | ManifestPath | UploadsPath | UploadPath | TagsPath
+@dataclass(frozen=True, slots=True)
+class ReferrersPath:
+    """The manifests of a repository that are about the one with this digest."""
+
+    repository: RepositoryName
+    subject: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogPath:
+    """All repositories. Source: Docker Registry HTTP API V2, Listing Repositories."""
+
+
+Endpoint = CatalogPath | ReferrersPath | Base | BlobPath | ManifestPath | UploadsPath | UploadPath | TagsPath
 
 
 def parse_path(path: str) -> Endpoint:
@@ -66,8 +79,12 @@ def parse_path(path: str) -> Endpoint:
     match parts[2:]:
         case [] | [""]:
             return Base()
+        case ["_catalog"]:
+            return CatalogPath()
         case [*name, "tags", "list"]:
             return TagsPath(_repository(name))
+        case [*name, "referrers", subject]:
+            return ReferrersPath(_repository(name), _digest(subject))
         case [*name, "manifests", reference]:
             return ManifestPath(_repository(name), _reference(reference))
         case [*name, "blobs", "uploads", ""] | [*name, "blobs", "uploads"]:
@@ -83,6 +100,11 @@ def parse_path(path: str) -> Endpoint:
 def blob_location(repository: RepositoryName, digest: Digest) -> str:
     """Where the blob can be pulled; relative, so that it is right behind any proxy."""
     return f"/v2/{repository}/blobs/{digest}"
+
+
+def referrers_location(repository: RepositoryName, subject: Digest) -> str:
+    """Where the referrers of a manifest are listed."""
+    return f"/v2/{repository}/referrers/{subject}"
 
 
 def manifest_location(repository: RepositoryName, reference: Reference) -> str:

@@ -20,8 +20,9 @@ from kraken.observability.metrics import Metrics
 from kraken.oci.errors import Code, Problem, RegistryError
 from kraken.oci.io.ports import BlobAnswer
 from kraken.oci.manifests import MAX_MANIFEST_BYTES, Manifest, ManifestRecord, parse_manifest
-from kraken.oci.pages import PageRequest, TagPage
+from kraken.oci.pages import NamePage, PageRequest
 from kraken.oci.references import Reference, RepositoryName, Tag
+from kraken.oci.referrers import About, Referrer
 from kraken.oci.sessions import SessionId
 from kraken.origin.client import OriginClient
 from kraken.proxy.bodies import UploadBody
@@ -139,7 +140,7 @@ class Manifests:
             await self._check_dependencies(repository, manifest)
             await self._origins.put_blob(digest, data)
             record = ManifestRecord(digest, manifest.media_type, len(data))
-            await self._indexes.put_manifest(repository, record, tags)
+            await self._indexes.put_manifest(repository, record, tags, _about(manifest))
             result = "ok"
         except KrakenError as error:
             self._log.info(Event.PUSH_FAILED, repository=str(repository), digest=str(digest), error=str(error))
@@ -234,8 +235,14 @@ class ProxyReads:
                 )
         return response
 
-    async def tags(self, repository: RepositoryName, page: PageRequest) -> TagPage:
+    async def tags(self, repository: RepositoryName, page: PageRequest) -> NamePage:
         return await self._indexes.tags(repository, page)
+
+    async def referrers(self, repository: RepositoryName, subject: Digest) -> Sequence[Referrer]:
+        return await self._indexes.referrers(repository, subject)
+
+    async def repositories(self, page: PageRequest) -> NamePage:
+        return await self._indexes.repositories(page)
 
     def _bytes_of(self, digest: Digest, span: ByteRange) -> AsyncGenerator[bytes, None]:
         # A generator it is, and it must be closed when a client goes away: it holds a connection.
@@ -251,6 +258,12 @@ def _parsed(data: bytes, content_type: str | None) -> Manifest:
         return parse_manifest(data, content_type)
     except Invalid as error:
         raise RegistryError(Code.MANIFEST_INVALID, str(error)) from error
+
+
+def _about(manifest: Manifest) -> About | None:
+    if manifest.subject is None:
+        return None
+    return About(manifest.subject.digest, manifest.artifact_type, manifest.annotations)
 
 
 def _missing(digest: Digest) -> Problem:

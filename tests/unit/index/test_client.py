@@ -15,7 +15,7 @@ from kraken.core.errors import Invalid, NotFound, Rejected, Unavailable
 from kraken.index.app import Index
 from kraken.index.client import IndexClient
 from kraken.oci.manifests import OCI_MANIFEST, ManifestRecord
-from kraken.oci.pages import PageRequest, TagPage
+from kraken.oci.pages import NamePage, PageRequest
 from kraken.oci.references import RepositoryName, Tag
 
 APP = RepositoryName("team/app")
@@ -68,7 +68,7 @@ async def test_what_was_written_is_read_by_everybody(tmp_path: Path) -> None:
 
         assert await other.resolve(APP, LATEST) == ONE
         assert await other.resolve(APP, ONE.digest) == ONE
-        assert await other.tags(APP, ALL) == TagPage(("latest", "v1"), more=False)
+        assert await other.tags(APP, ALL) == NamePage(("latest", "v1"), more=False)
         assert await other.known(APP, [ONE.digest, TWO.digest]) == {ONE.digest}
 
 
@@ -100,7 +100,7 @@ async def test_a_minority_takes_no_write_but_still_answers(tmp_path: Path, count
         with pytest.raises(Unavailable):
             await client.put_manifest(APP, TWO, [LATEST])
         assert await client.resolve(APP, ONE.digest) == ONE
-        assert (await client.tags(APP, ALL)).tags == ("latest",)
+        assert (await client.tags(APP, ALL)).names == ("latest",)
 
 
 async def test_one_of_two_nodes_knows_what_does_not_exist_and_one_of_three_does_not(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ async def test_a_node_that_missed_a_write_does_not_bring_the_old_tag_back(tmp_pa
             await built.stop(absent)
             async with index_client(built.addresses, "00000000000000bb") as other:
                 assert await other.resolve(APP, LATEST) == TWO
-                assert (await other.tags(APP, ALL)).tags == ("latest", "new")
+                assert (await other.tags(APP, ALL)).names == ("latest", "new")
                 assert await other.known(APP, [TWO.digest]) == {TWO.digest}
             await built.start(absent)
 
@@ -178,9 +178,9 @@ async def test_pages_say_whether_more_follows(tmp_path: Path) -> None:
     async with nodes(tmp_path, 2) as (_, client):
         await client.put_manifest(APP, ONE, [Tag(name) for name in ("a", "b", "c")])
 
-        assert await client.tags(APP, PageRequest(2, None)) == TagPage(("a", "b"), more=True)
-        assert await client.tags(APP, PageRequest(2, "a")) == TagPage(("b", "c"), more=False)
-        assert await client.tags(APP, PageRequest(0, None)) == TagPage((), more=True)
+        assert await client.tags(APP, PageRequest(2, None)) == NamePage(("a", "b"), more=True)
+        assert await client.tags(APP, PageRequest(2, "a")) == NamePage(("b", "c"), more=False)
+        assert await client.tags(APP, PageRequest(0, None)) == NamePage((), more=True)
 
 
 @pytest.mark.parametrize(

@@ -46,15 +46,15 @@ def parsed(body: object, content_type: str | None = None) -> Manifest:
 def test_an_image_refers_to_its_config_and_layers(media_type: str) -> None:
     blobs = (Descriptor(CONFIG, "a/b", 3), Descriptor(LAYER, "a/b", 3))
 
-    assert parsed(image(), media_type) == Manifest(media_type, blobs, (), None)
-    assert parsed(image(mediaType=media_type)) == Manifest(media_type, blobs, (), None)
+    assert parsed(image(), media_type) == Manifest(media_type, blobs, (), None, "a/b", {})
+    assert parsed(image(mediaType=media_type)) == Manifest(media_type, blobs, (), None, "a/b", {})
 
 
 @pytest.mark.parametrize("media_type", [OCI_INDEX, DOCKER_LIST])
 def test_an_index_refers_to_its_children(media_type: str) -> None:
     manifest = parsed(index(), f"{media_type}; charset=utf-8")
 
-    assert manifest == Manifest(media_type, (), (Descriptor(CHILD, "a/b", 3),), None)
+    assert manifest == Manifest(media_type, (), (Descriptor(CHILD, "a/b", 3),), None, "", {})
     assert manifest.is_index
 
 
@@ -184,3 +184,9 @@ def test_a_media_type_is_read_without_its_parameters() -> None:
     assert plain_media_type("A/B; charset=utf-8") == "a/b"
     assert plain_media_type("") is None
     assert plain_media_type(None) is None
+
+
+def test_the_artifact_type_is_the_manifests_own_before_that_of_its_config() -> None:
+    assert parsed(image(artifactType="x/y", annotations={"k": "v"})).artifact_type == "x/y"
+    assert parsed(image(artifactType="x/y", annotations={"k": "v"})).annotations == {"k": "v"}
+    assert parsed(index(artifactType="x/y")).artifact_type == "x/y"

@@ -6,7 +6,7 @@ nodes; only the proxy has a write side.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,8 +15,9 @@ from aiohttp import web
 from kraken.core.digest import Digest
 from kraken.core.pieces import ByteRange
 from kraken.oci.manifests import ManifestRecord
-from kraken.oci.pages import PageRequest, TagPage
+from kraken.oci.pages import NamePage, PageRequest
 from kraken.oci.references import Reference, RepositoryName
+from kraken.oci.referrers import Referrer
 from kraken.oci.sessions import SessionId
 
 
@@ -72,11 +73,22 @@ class RegistryReads(Protocol):
         """
         ...
 
-    async def tags(self, repository: RepositoryName, page: PageRequest) -> TagPage:
+    async def tags(self, repository: RepositoryName, page: PageRequest) -> NamePage:
         """Tags of a repository in bytewise order.
 
         Raises: NotFound, when there is no such repository; Unavailable.
         """
+        ...
+
+    async def referrers(self, repository: RepositoryName, subject: Digest) -> Sequence[Referrer]:
+        """The manifests of a repository that are about `subject`, in any order; none is no error.
+
+        Raises: Unavailable.
+        """
+        ...
+
+    async def repositories(self, page: PageRequest) -> NamePage:
+        """All repositories in bytewise order. Raises: Unavailable."""
         ...
 
 

@@ -6,14 +6,15 @@ the business of `RegistryReads` and `RegistryWrites`. Everything that fails is a
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Final, assert_never
 
 import msgspec
 from aiohttp import web
 
 from kraken.core.digest import Digest
-from kraken.core.errors import Corrupt, Invalid, KrakenError
+from kraken.core.errors import Corrupt, Invalid, KrakenError, NotFound
 from kraken.core.pieces import ByteRange
 from kraken.observability.events import Event
 from kraken.observability.logs import Log
@@ -30,19 +31,29 @@ from kraken.oci.errors import (
     internal_error,
 )
 from kraken.oci.io.ports import BlobAnswer, RegistryReads, RegistryWrites
-from kraken.oci.manifests import ManifestRecord
+from kraken.oci.manifests import OCI_INDEX, ManifestRecord
 from kraken.oci.pages import PageRequest, next_link, parse_page
 from kraken.oci.paths import (
     Base,
     BlobPath,
+    CatalogPath,
     Endpoint,
     ManifestPath,
+    ReferrersPath,
     TagsPath,
     UploadPath,
     UploadsPath,
     parse_path,
+    referrers_location,
 )
 from kraken.oci.ranges import Unsatisfiable, requested_range
+from kraken.oci.referrers import (
+    Referrer,
+    fallback_tag,
+    next_referrers_link,
+    referrers_of_index,
+    referrers_page,
+)
 
 API_VERSION = {"Docker-Distribution-Api-Version": "registry/2.0"}
 """On every answer under /v2/: old clients look for it."""
@@ -107,6 +118,10 @@ class RegistryRoutes:
                 return await _by_method(request, self._upload(request, endpoint))
             case TagsPath():
                 return await _by_method(request, {"GET": lambda: self._tags(request, endpoint)})
+            case ReferrersPath():
+                return await _by_method(request, {"GET": lambda: self._referrers(request, endpoint)})
+            case CatalogPath():
+                return await _by_method(request, {"GET": lambda: self._catalog(request)})
             case _:
                 assert_never(endpoint)
 
@@ -158,10 +173,38 @@ class RegistryRoutes:
         page = _page(request)
         answer = await self._reads.tags(at.repository, page)
         headers = {"Content-Type": "application/json"}
-        if answer.more and answer.tags and page.limit:
-            headers["Link"] = next_link(f"/v2/{at.repository}/tags/list", page.limit, answer.tags[-1])
-        body = msgspec.json.encode({"name": str(at.repository), "tags": list(answer.tags)})
+        if answer.more and answer.names and page.limit:
+            headers["Link"] = next_link(f"/v2/{at.repository}/tags/list", page.limit, answer.names[-1])
+        body = msgspec.json.encode({"name": str(at.repository), "tags": list(answer.names)})
         return web.Response(body=body, headers=headers)
+
+    async def _catalog(self, request: web.Request) -> web.StreamResponse:
+        page = _page(request)
+        answer = await self._reads.repositories(page)
+        headers = {"Content-Type": "application/json"}
+        if answer.more and answer.names and page.limit:
+            headers["Link"] = next_link("/v2/_catalog", page.limit, answer.names[-1])
+        return web.Response(body=msgspec.json.encode({"repositories": list(answer.names)}), headers=headers)
+
+    async def _referrers(self, request: web.Request, at: ReferrersPath) -> web.StreamResponse:
+        """The list is never unknown, only empty; and what older clients wrote into the fallback tag is in it."""
+        artifact_type = request.query.get("artifactType") or None
+        after = _after(request)
+        known = await self._reads.referrers(at.repository, at.subject)
+        page = referrers_page([*await self._fallback(at), *known], artifact_type, after)
+        headers = {"Content-Type": OCI_INDEX}
+        if artifact_type is not None:
+            headers["OCI-Filters-Applied"] = "artifactType"
+        if page.last is not None:
+            path = referrers_location(at.repository, at.subject)
+            headers["Link"] = next_referrers_link(path, artifact_type, page.last)
+        return web.Response(body=page.body, headers=headers)
+
+    async def _fallback(self, at: ReferrersPath) -> Sequence[Referrer]:
+        with suppress(NotFound, Invalid):  # whoever moved that tag to something else has no list there
+            record = await self._reads.resolve(at.repository, fallback_tag(at.subject))
+            return referrers_of_index(await self._reads.manifest_bytes(at.repository, record))
+        return ()
 
 
 def blob_answer(headers: Mapping[str, str], digest: Digest, size: int) -> BlobAnswer:
@@ -217,6 +260,14 @@ def _page(request: web.Request) -> PageRequest:
         raise RegistryError(Code.UNSUPPORTED, str(error), status=400) from error
 
 
+def _after(request: web.Request) -> Digest | None:
+    last = request.query.get("last")
+    try:
+        return None if last is None else Digest.parse(last)
+    except Invalid as error:
+        raise RegistryError(Code.DIGEST_INVALID, f"last: {error}") from error
+
+
 def _blame(endpoint: Endpoint, method: str) -> Blame:
     match endpoint:
         case Base() | BlobPath():
@@ -225,8 +276,10 @@ def _blame(endpoint: Endpoint, method: str) -> Blame:
             return MANIFEST_READ if method in _READ_METHODS else MANIFEST_WRITE
         case UploadsPath() | UploadPath():
             return UPLOAD
-        case TagsPath():
+        case TagsPath() | CatalogPath():
             return TAGS_READ
+        case ReferrersPath():
+            return MANIFEST_READ
         case _:
             assert_never(endpoint)
 
