@@ -11,6 +11,8 @@ from pathlib import Path
 
 import aiohttp
 
+from kraken.agent.app import Agent
+from kraken.agent.settings import AgentSettings
 from kraken.cluster.io.members import Members
 from kraken.cluster.settings import ClusterSettings
 from kraken.core.peers import Address
@@ -27,10 +29,14 @@ from kraken.runtime.clock import SystemClock
 from kraken.runtime.component import Component
 from kraken.runtime.web import HttpSettings
 from kraken.runtime.web_client import ClientSettings, HttpClient
+from kraken.storage.eviction import CacheSettings
 from kraken.tracker.app import Tracker
 from kraken.tracker.settings import AnnounceSettings, TrackerSettings
 
 QUICK_PROBES = ClusterSettings(probe_seconds=0.2, retry_seconds=0.05, probe_timeout_seconds=1.0)
+
+ROOMY = CacheSettings(min_free_bytes=0)
+"""A cache that does not care how full the machine's disk is."""
 
 _ports = random.SystemRandom()
 
@@ -129,6 +135,13 @@ class SmallCluster:
 
     def another_proxy(self) -> Proxy:
         return Proxy(ProxySettings(name="proxy", http=_listen(free_address()), cluster=self.settings, push=self.push))
+
+    def an_agent(self, name: str = "agent") -> Agent:
+        """An agent of this cluster that has not started."""
+        cluster = replace(self.settings, trackers=(self.tracker.http,))
+        return Agent(
+            AgentSettings(name=name, data=self.data / name, http=_listen(free_address()), cluster=cluster, cache=ROOMY)
+        )
 
     @property
     def components(self) -> list[Component]:

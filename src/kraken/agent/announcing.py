@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Protocol
 
 from kraken.core.digest import Digest
-from kraken.core.errors import Invalid, Unavailable
+from kraken.core.errors import Invalid, KrakenError
 from kraken.core.metainfo import SwarmId
 from kraken.core.peers import Address, Role
 from kraken.observability.events import Event as LogEvent
@@ -65,12 +65,16 @@ class Announcing:
         self._tasks.spawn("announce_loop", self._drive())
 
     async def say_goodbye(self, seconds: float) -> None:
-        """Take this peer off the lists, so that nobody dials it any more; give up after `seconds`."""
+        """Take this peer off the lists, so that nobody dials it any more; give up after `seconds`.
+
+        Nothing is announced from then on: it would put the peer back on the lists.
+        """
+        announcer, self._announcer = self._announcer, None
         leaving = [SwarmAnnounce(str(digest), swarm, left=True) for swarm, digest in self._digests.items()]
-        if leaving and self._announcer is not None:
-            with suppress(TimeoutError, Unavailable):
+        if leaving and announcer is not None:
+            with suppress(TimeoutError, KrakenError):
                 async with asyncio.timeout(seconds):
-                    await self._trackers.announce(self._announcer, leaving)
+                    await self._trackers.announce(announcer, leaving)
 
     def opened(self, swarm: SwarmId, digest: Digest, *, wanted: bool, complete: bool) -> None:
         """The agent fetches (`wanted`) or holds a blob."""
@@ -107,14 +111,12 @@ class Announcing:
 
     def _tell(self, event: Event, *, wake: bool = True) -> None:
         for order in self._schedule.handle(event, asyncio.get_running_loop().time()):
-            self._tasks.spawn("announce", self._announce(order))
+            self._tasks.spawn("announce", self._announce(self._described(order)))
         if wake:
             self._changed.set()
 
-    async def _announce(self, order: Announce) -> None:
-        if self._announcer is None:
-            self._tell(Unanswered(tuple(each.swarm for each in order.announcements)))
-            return
+    def _described(self, order: Announce) -> list[SwarmAnnounce]:
+        """What is announced, as it is at the moment of the order; what is left is forgotten with it."""
         swarms = [
             SwarmAnnounce(
                 str(self._digests[each.swarm]),
@@ -124,18 +126,23 @@ class Announcing:
                 each.left,
             )
             for each in order.announcements
-            if each.swarm in self._digests
         ]
         for each in order.announcements:
             if each.left:
-                self._digests.pop(each.swarm, None)
+                del self._digests[each.swarm]
                 self._complete.discard(each.swarm)
+        return swarms
+
+    async def _announce(self, swarms: list[SwarmAnnounce]) -> None:
+        if self._announcer is None:
+            self._tell(Unanswered(tuple(SwarmId(each.swarm) for each in swarms)))
+            return
         try:
             answer = await self._trackers.announce(self._announcer, swarms)
-        except Unavailable as error:
+        except KrakenError as error:  # whatever a tracker says: it is asked again, or another one is
             self._metrics.announces.labels(result="failed").inc()
             self._log.warning(LogEvent.ANNOUNCE_FAILED, swarms=len(swarms), error=str(error))
-            self._tell(Unanswered(tuple(each.swarm for each in order.announcements)))
+            self._tell(Unanswered(tuple(SwarmId(each.swarm) for each in swarms)))
             return
         self._metrics.announces.labels(result="ok").inc()
         unreached = tuple(map(SwarmId, answer.unreached))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Set
 from contextlib import asynccontextmanager
 from typing import Protocol
 
@@ -16,7 +16,7 @@ from kraken.agent.announcing import Announcing
 from kraken.agent.download import Download, DownloadReader
 from kraken.agent.settings import DownloadSettings
 from kraken.core.digest import Digest
-from kraken.core.errors import Corrupt, KrakenError, NotFound
+from kraken.core.errors import Corrupt, KrakenError, NotFound, Unavailable
 from kraken.core.metainfo import Metainfo, SwarmId, swarm_id
 from kraken.core.peers import Role
 from kraken.core.pieces import PieceIndex, piece_length_for
@@ -24,8 +24,9 @@ from kraken.observability.events import Event
 from kraken.observability.logs import Log
 from kraken.observability.metrics import Metrics
 from kraken.p2p.dialing import Candidate
-from kraken.p2p.events import PeersOffered, PieceLost
+from kraken.p2p.events import PeersOffered
 from kraken.p2p.io.node import PeerNode
+from kraken.p2p.io.runner import SwarmRunner
 from kraken.runtime.keyed_locks import KeyedLocks
 from kraken.runtime.tasks import Tasks
 from kraken.storage.io.blob_file import BlobFile
@@ -61,13 +62,15 @@ class BlobReader:
         Returns: the offset, above `start` and at most `stop`, up to which bytes may be sent now.
         Raises: what ended the download.
         """
-        while True:
-            if self._view is not None and not self.blob.complete:
-                return await self._view.available(start, stop)
+        ready = start
+        while ready == start:
+            if self._view is not None and not self._view.finished:
+                ready = await self._view.available(start, stop)
+                continue
             ready = await self.blob.verified_up_to(start, stop)
-            if ready > start:
-                return ready
-            self._follow(await self._cache.mend(self.blob))
+            if ready == start and (mending := await self._cache.mend(self.blob)) is not None:
+                self._follow(mending)
+        return ready
 
     def source(self, piece: PieceIndex) -> str:
         """Where a piece came from: cache, peers or origins."""
@@ -115,17 +118,22 @@ class BlobCache:
         self._announcing = announcing
         self._evictor = evictor
         evictor.on_evict = self._evicting
-        self.pinned: set[Digest] = set()
-        """Blobs that are just being opened, and must not be evicted."""
+        evictor.on_shortage = node.close_unused
         self._settings = settings
         self._tasks = tasks
         self._log = log
         self._metrics = metrics
         self._downloads: dict[Digest, Download] = {}
-        self._running: dict[Digest, asyncio.Task[None]] = {}
+        self._running: dict[Download, asyncio.Task[None]] = {}
+        self._coming: dict[Digest, int] = {}  # bytes for which room is being made
         self._opening: KeyedLocks[Digest] = KeyedLocks()
-        self._metainfo: OrderedDict[Digest, Metainfo] = OrderedDict()
+        self._metainfo: OrderedDict[Digest, tuple[Metainfo, bytes | None]] = OrderedDict()
         self._asking: dict[Digest, asyncio.Task[tuple[Metainfo, bytes | None]]] = {}
+
+    @property
+    def pinned(self) -> Set[Digest]:
+        """Blobs that are just being opened, and must not be evicted."""
+        return self._coming.keys()
 
     def announce_all(self) -> None:
         """Announce everything that is here: after a start, the trackers may know nothing of it."""
@@ -160,11 +168,11 @@ class BlobCache:
         finally:
             reader.close()
 
-    async def mend(self, blob: BlobFile) -> Download:
-        """Fetch anew what a complete blob has lost."""
+    async def mend(self, blob: BlobFile) -> Download | None:
+        """Fetch anew what a complete blob has lost; None when somebody else has done so meanwhile."""
         async with self._opening.alone_with(blob.metainfo.digest):
             running = self._downloads.get(blob.metainfo.digest)
-            if running is not None:
+            if running is not None or blob.complete:
                 return running
             self._log.error(Event.BLOB_CORRUPT, digest=str(blob.metainfo.digest), reason="a piece changed on disk")
             await self._store.demote(blob)
@@ -173,11 +181,10 @@ class BlobCache:
     def reader_left(self, download: Download) -> None:
         """A reader of a download is done, or gone."""
         download.readers -= 1
-        if download.readers == 0 and download.fraction < self._settings.finish_fraction:
-            task = self._running.get(download.blob.metainfo.digest)
-            if task is not None and self._downloads.get(download.blob.metainfo.digest) is download:
-                self._downloads.pop(download.blob.metainfo.digest)
-                task.cancel()
+        task = self._running.get(download)
+        if task is not None and not download.readers and download.fraction < self._settings.finish_fraction:
+            self._drop(download)
+            task.cancel()
 
     async def _open(self, digest: Digest, *, part: bool) -> BlobReader:
         async with self._opening.alone_with(digest):
@@ -199,8 +206,7 @@ class BlobCache:
     async def _partial(self, digest: Digest) -> BlobFile:
         """What there is of a blob that is not complete here; a small one is complete after this."""
         metainfo, content = await self._ask_metainfo(digest)
-        await self._make_room(metainfo)
-        blob = await self._store.partial(metainfo)
+        blob = await self._with_room(metainfo)
         try:
             if content is not None and not blob.complete:
                 await self._fill(blob, content)
@@ -211,10 +217,14 @@ class BlobCache:
 
     async def _fill(self, blob: BlobFile, content: bytes) -> None:
         """Write a blob that came along with its metainfo."""
-        if blob.metainfo.pieces.count:
-            await blob.write_piece(PieceIndex(0), memoryview(content))
-        await self._store.finish(blob)
         metainfo = blob.metainfo
+        self._metainfo.pop(metainfo.digest, None)  # its bytes need not be remembered any longer
+        if metainfo.pieces.count and not await blob.write_piece(PieceIndex(0), memoryview(content)):
+            raise Unavailable(f"{metainfo.digest} came with bytes that do not have the hash beside them")
+        await self._store.finish(blob)
+        runner = self._node.runners.get(metainfo.swarm)
+        if runner is not None:
+            runner.take_stock()
         self._announcing.opened(metainfo.swarm, metainfo.digest, wanted=False, complete=True)
 
     def _start(self, blob: BlobFile) -> Download:
@@ -222,27 +232,25 @@ class BlobCache:
         digest = blob.metainfo.digest
         blob.acquire()
         runner = self._node.join(blob)
-        lost = runner.engine.held & ~blob.held
-        for number in range(blob.metainfo.pieces.count):
-            if lost >> number & 1:
-                runner.feed(PieceLost(PieceIndex(number)))
+        runner.take_stock()
         download = Download(blob, runner, self._store, self._settings.stall_seconds)
         self._downloads[digest] = download
         self._announcing.opened(blob.metainfo.swarm, digest, wanted=True, complete=False)
-
-        async def run() -> None:
-            try:
-                await self._run(download)
-            finally:
-                if self._downloads.get(digest) is download:
-                    del self._downloads[digest]
-                if self._running.get(digest) is asyncio.current_task():
-                    del self._running[digest]
-                self._node.leave(runner)
-                blob.release()
-
-        self._running[digest] = self._tasks.spawn("download", run())
+        task = self._running[download] = self._tasks.spawn("download", self._run(download))
+        task.add_done_callback(lambda _: self._ended(download, runner))  # a task may be cancelled before it began
         return download
+
+    def _ended(self, download: Download, runner: SwarmRunner) -> None:
+        """Give back what a download had, however it ended."""
+        self._drop(download)
+        del self._running[download]
+        self._node.leave(runner)
+        download.blob.release()
+
+    def _drop(self, download: Download) -> None:
+        """Let the next reader begin a new download."""
+        if self._downloads.get(download.blob.metainfo.digest) is download:
+            del self._downloads[download.blob.metainfo.digest]
 
     async def _run(self, download: Download) -> None:
         """Carry a download to its end, and say how it ended."""
@@ -255,45 +263,60 @@ class BlobCache:
             self._log.warning(Event.DOWNLOAD_FAILED, **about, error=str(error))
             if isinstance(error, Corrupt):
                 self._metainfo.pop(metainfo.digest, None)
-            self._announcing.opened(metainfo.swarm, metainfo.digest, wanted=False, complete=False)
+            self._announce_what_is_left(download)
         except asyncio.CancelledError:
             self._log.info(Event.DOWNLOAD_STOPPED, **about, fraction=round(download.fraction, 3))
-            self._announcing.opened(metainfo.swarm, metainfo.digest, wanted=False, complete=False)
+            self._announce_what_is_left(download)
             raise
         else:
             self._log.debug(Event.DOWNLOAD_FINISHED, **about)
             self._announcing.completed(metainfo.swarm)
+        finally:
+            self._drop(download)
+
+    def _announce_what_is_left(self, download: Download) -> None:
+        """After a download that did not finish. Nothing is to be said when the next one has begun already."""
+        blob, metainfo = download.blob, download.blob.metainfo
+        if self._downloads.get(metainfo.digest) not in (None, download):
+            return
+        if self._is_here(metainfo.digest):
+            self._announcing.opened(metainfo.swarm, metainfo.digest, wanted=False, complete=blob.complete)
+        else:  # in quarantine
+            self._node.forget(metainfo.swarm)
+            self._announcing.closed(metainfo.swarm)
 
     async def _ask_metainfo(self, digest: Digest) -> tuple[Metainfo, bytes | None]:
         """Metainfo, from memory or the trackers; those who ask at once ask once."""
         known = self._metainfo.get(digest)
         if known is not None:
-            return known, None
+            return known
         asking = self._asking.get(digest)
         if asking is None:
             asking = asyncio.ensure_future(self._source.metainfo(digest))
             self._asking[digest] = asking
             asking.add_done_callback(lambda asked: self._asked(digest, asked))
-        metainfo, content = await asyncio.shield(asking)
-        if content is None:
-            self._metainfo[digest] = metainfo
-            if len(self._metainfo) > _REMEMBERED_METAINFO:
-                self._metainfo.popitem(last=False)
-        return metainfo, content
+        answer = self._metainfo[digest] = await asyncio.shield(asking)
+        if len(self._metainfo) > _REMEMBERED_METAINFO:
+            self._metainfo.popitem(last=False)
+        return answer
 
     def _asked(self, digest: Digest, asked: asyncio.Task[tuple[Metainfo, bytes | None]]) -> None:
         del self._asking[digest]
         if not asked.cancelled():
             asked.exception()  # those who asked may all be gone; nobody needs to be warned of that
 
-    async def _make_room(self, metainfo: Metainfo) -> None:
-        """Let the least recently used blobs go, as far as this one needs it. Raises: OutOfSpace."""
-        here = any(stored.digest == metainfo.digest for stored in self._store.stored())
-        self.pinned.add(metainfo.digest)
+    async def _with_room(self, metainfo: Metainfo) -> BlobFile:
+        """The partial blob, for which the least recently used ones go as far as needed. Raises: OutOfSpace."""
+        digest = metainfo.digest
+        self._coming[digest] = 0 if self._is_here(digest) else metainfo.size
         try:
-            await self._evictor.make_room(0 if here else metainfo.size)
+            await self._evictor.make_room(sum(self._coming.values()))  # others may be about to take theirs
+            return await self._store.partial(metainfo)
         finally:
-            self.pinned.discard(metainfo.digest)
+            del self._coming[digest]
+
+    def _is_here(self, digest: Digest) -> bool:
+        return any(stored.digest == digest for stored in self._store.stored())
 
     def _evicting(self, digest: Digest, size: int) -> None:
         swarm = _swarm_of(digest, size)

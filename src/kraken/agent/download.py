@@ -29,6 +29,8 @@ class Download:
     def __init__(self, blob: BlobFile, runner: SwarmRunner, store: BlobStore, stall_seconds: float) -> None:
         self.blob = blob
         self.readers = 0
+        self.finished = False
+        """Whether it ended well: the blob was complete, and says itself what may be served of it from then on."""
         self.sources: dict[PieceIndex, Role] = {}
         """Where pieces that this download fetched came from; those that were there before are not in it."""
         self._runner = runner
@@ -56,6 +58,7 @@ class Download:
                 await self._next_change()
                 await self.blob.hash_to_frontier()
             await self._store.finish(self.blob)
+            self.finished = True
         except KrakenError as error:
             self._failure = error
             raise
@@ -75,14 +78,12 @@ class Download:
         """Wait until byte `start` may be served.
 
         Args: moved, told which piece is waited for, if there is need to wait.
-        Returns: the offset up to which bytes may be served, above `start`.
+        Returns: the offset up to which bytes may be served, above `start`; or `start`, when it has finished.
         Raises: what ended the download.
         """
         pieces = self.blob.metainfo.pieces
         first = PieceIndex(start // pieces.piece_length)
-        while True:
-            if self.blob.complete:
-                return self.blob.size
+        while not self.finished:
             whole = first_gap(self.blob.held >> first) + first
             ready = min(whole, pieces.count - 1)  # the last piece waits for the digest of the whole
             if ready > first:
@@ -91,6 +92,7 @@ class Download:
                 raise self._failure
             moved(PieceIndex(whole))
             await self._wait_for_change()
+        return start
 
     def move_reader(self, reader: int, start: PieceIndex, stop: int, *, part: bool) -> None:
         """A reader waits for the pieces from `start` to before `stop`."""
@@ -137,10 +139,16 @@ class DownloadReader:
         self._number = number
         self._part = part
 
+    @property
+    def finished(self) -> bool:
+        """Whether the download ended well; the blob itself is to be asked then."""
+        return self._download.finished
+
     async def available(self, start: int, stop: int) -> int:
         """Wait until byte `start` may be served; bytes up to `stop` will be wanted.
 
-        Returns: the offset, at most `stop`, up to which bytes may be served now. Raises: what ended the download.
+        Returns: the offset, at most `stop`, up to which bytes may be served now; `start` when it has finished.
+        Raises: what ended the download.
         """
         last = -(-stop // self._download.blob.metainfo.pieces.piece_length)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 from kraken.core.digest import Digest
@@ -17,7 +18,7 @@ from kraken.oci.references import Reference, RepositoryName
 from kraken.runtime.threads import FileThreads
 
 MAX_ROWS = 100_000
-"""Of which the longest unused tenth goes when it is reached."""
+"""Of which the tenth that was learned longest ago goes when it is reached."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS known (
@@ -50,16 +51,19 @@ class KnownManifests:
 
     async def close(self) -> None:
         if self._connection is not None:
-            await self._threads.run(self._connection.close)
-            self._connection = None
+            await self._threads.run(self._close)
 
     async def get(self, repository: RepositoryName, reference: Reference) -> ManifestRecord | None:
-        """What was last learned of a reference; None when nothing was."""
-        return await self._threads.run(self._get, str(repository), str(reference))
+        """What was last learned of a reference; None when nothing was, or the file cannot be read."""
+        try:
+            return await self._threads.run(self._get, str(repository), str(reference))
+        except sqlite3.Error:
+            return None
 
     async def put(self, repository: RepositoryName, reference: Reference, record: ManifestRecord) -> None:
-        """Remember what a reference means, and the digest that it leads to."""
-        await self._threads.run(self._put, str(repository), {str(reference), str(record.digest)}, record)
+        """Remember what a reference means, and the digest that it leads to; as long as the disk takes it."""
+        with suppress(sqlite3.Error):  # a full disk is no reason to fail a pull: it is asked for again
+            await self._threads.run(self._put, str(repository), {str(reference), str(record.digest)}, record)
 
     def _open(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None)
@@ -67,6 +71,11 @@ class KnownManifests:
         connection.execute("PRAGMA synchronous=NORMAL")  # losing the last entries loses nothing but time
         connection.execute(_SCHEMA)
         return connection
+
+    def _close(self) -> None:
+        with self._lock:  # the caller of a query may be gone, and the query still at work
+            self._db.close()
+            self._connection = None
 
     def _get(self, repository: str, reference: str) -> ManifestRecord | None:
         with self._lock:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from aiohttp import web
 
 from kraken.agent.cache import BlobCache, BlobReader
@@ -16,8 +18,9 @@ from kraken.observability.logs import Log
 from kraken.observability.metrics import Metrics
 from kraken.oci.io.ports import BlobAnswer
 from kraken.oci.manifests import MAX_MANIFEST_BYTES, ManifestRecord
-from kraken.oci.pages import PageRequest, TagPage
+from kraken.oci.pages import NamePage, PageRequest
 from kraken.oci.references import Reference, RepositoryName
+from kraken.oci.referrers import Referrer
 from kraken.runtime.clock import Clock
 from kraken.storage.io.http_body import send_blob
 
@@ -58,6 +61,8 @@ class AgentReads:
             raise Corrupt(f"the index says that the manifest {record.digest} has {record.size} bytes")
         with self._record("manifest", repository, record.digest) as pull:
             async with self._cache.reader(record.digest) as reader:
+                if reader.blob.size != record.size:
+                    raise Corrupt(f"the index says {record.size} bytes, the manifest {record.digest} has others")
                 data = await _read_all(reader)
                 pull.sent(reader, ByteRange(0, len(data)))
         return data
@@ -75,8 +80,14 @@ class AgentReads:
                 await send_blob(request, response, pull.watching(reader), answer.span)
         return response
 
-    async def tags(self, repository: RepositoryName, page: PageRequest) -> TagPage:
+    async def tags(self, repository: RepositoryName, page: PageRequest) -> NamePage:
         return await self._index.tags(repository, page)
+
+    async def referrers(self, repository: RepositoryName, subject: Digest) -> Sequence[Referrer]:
+        return await self._index.referrers(repository, subject)
+
+    async def repositories(self, page: PageRequest) -> NamePage:
+        return await self._index.repositories(page)
 
     def _record(self, kind: str, repository: RepositoryName, digest: Digest) -> PullRecord:
         return PullRecord(kind, repository, digest, self._clock, self._log, self._metrics)

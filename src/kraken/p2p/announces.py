@@ -17,7 +17,10 @@ GATHER_SECONDS = 0.002
 FIRST_RETRY_SECONDS = 0.5
 LONGEST_RETRY_SECONDS = 10.0
 EARLY_SECONDS = 0.2
-"""A swarm that needs more peers is announced again no sooner than this after its last announce."""
+"""A swarm that needs more peers is announced again no sooner than this after its last announce; when it still
+has too few then, after twice as long, and so on: a small swarm would call five times a second otherwise."""
+
+LONGEST_EARLY_SECONDS = 5.0
 
 BATCH = 1000
 
@@ -96,6 +99,7 @@ class _Entry:
     due: float
     announced_at: float = float("-inf")
     retry: float = FIRST_RETRY_SECONDS
+    early: float = EARLY_SECONDS
     left: bool = False
 
 
@@ -111,6 +115,8 @@ class AnnounceSchedule:
         match event:
             case SwarmOpened(swarm, wanted):
                 self._entries[swarm] = _Entry(wanted, now + (0.0 if wanted else GATHER_SECONDS))
+                if not wanted:
+                    return []  # a node that starts opens thousands in a row: they are gathered for the next tick
             case SwarmCompleted(swarm):
                 self._due(swarm, now + GATHER_SECONDS, wanted=False)
             case SwarmClosed(swarm):
@@ -141,16 +147,19 @@ class AnnounceSchedule:
 
     def _needs_peers(self, swarm: SwarmId, now: float) -> None:
         entry = self._entries.get(swarm)
-        if entry is not None and entry.wanted:
-            entry.due = min(entry.due, max(now, entry.announced_at + EARLY_SECONDS))
+        if entry is None or not entry.wanted:
+            return
+        if now - entry.announced_at > 2 * entry.early:  # it had enough for a while
+            entry.early = EARLY_SECONDS
+        due = max(now, entry.announced_at + entry.early)
+        if due < entry.due:
+            entry.due = due
+            entry.early = min(entry.early * 2, LONGEST_EARLY_SECONDS)
 
     def _settle(self, swarms: tuple[SwarmId, ...], now: float, interval: float) -> None:
         for swarm in swarms:
             entry = self._entries.get(swarm)
-            if entry is None:
-                continue
-            if entry.left:
-                del self._entries[swarm]
+            if entry is None or entry.left:  # the answer is to an announce from before the goodbye
                 continue
             entry.retry = FIRST_RETRY_SECONDS
             if entry.due == float("inf"):  # nothing has called for an earlier one since
@@ -159,10 +168,7 @@ class AnnounceSchedule:
     def _retry(self, swarms: tuple[SwarmId, ...], now: float) -> None:
         for swarm in swarms:
             entry = self._entries.get(swarm)
-            if entry is None:
-                continue
-            if entry.left:  # it will be forgotten there anyway
-                del self._entries[swarm]
+            if entry is None or entry.left:
                 continue
             entry.due = now + entry.retry * self._rng.uniform(0.8, 1.2)
             entry.retry = min(entry.retry * 2, LONGEST_RETRY_SECONDS)
@@ -171,6 +177,8 @@ class AnnounceSchedule:
         due = [(swarm, entry) for swarm, entry in self._entries.items() if entry.due <= now]
         for at in range(0, len(due), BATCH):
             batch = due[at : at + BATCH]
-            for _, entry in batch:
+            for swarm, entry in batch:
                 entry.due, entry.announced_at = float("inf"), now
+                if entry.left:  # said once: a tracker that does not hear it forgets the peer anyway
+                    del self._entries[swarm]
             yield Announce(tuple(Announcement(swarm, entry.wanted, entry.left) for swarm, entry in batch))

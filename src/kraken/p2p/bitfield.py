@@ -53,7 +53,7 @@ def any_of(pieces: int, rng: random.Random) -> PieceIndex:
     The first member at or after a random position, going round: biased towards members behind gaps,
     which does no harm to a swarm, and ten times cheaper than a fair draw.
     """
-    at = rng.randrange(pieces.bit_length())
+    at = int(rng.random() * pieces.bit_length())
     above = pieces >> at
     return PieceIndex(at + lowest(above)) if above else lowest(pieces)
 

@@ -15,7 +15,8 @@ from kraken.p2p.upload_slots import BlockSpan, RejectSpan, SendSpan
 class PeerJoined:
     """A connection stands. `dialled` is the address that we dialled, None when the peer came to us.
 
-    A Kraken peer never chokes; a stock client (`kraken` false) has us choked until it says otherwise.
+    A Kraken peer never chokes; a stock client (`kraken` false) has us choked until it says otherwise. `told` is the
+    set of pieces that the peer was told we hold; None for all that we hold now.
     """
 
     peer: PeerKey
@@ -23,6 +24,7 @@ class PeerJoined:
     role: Role
     kraken: bool
     dialled: Address | None
+    told: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,14 @@ class PieceVerified:
 @dataclass(frozen=True, slots=True)
 class PieceCorrupt:
     """The peer sent a whole piece that does not have its hash."""
+
+    peer: PeerKey
+    piece: PieceIndex
+
+
+@dataclass(frozen=True, slots=True)
+class PieceDropped:
+    """The peer sent a piece that could not be kept, for want of room. It is still to be had."""
 
     peer: PeerKey
     piece: PieceIndex
@@ -155,6 +165,7 @@ Event = (
     | BytesArrived
     | PieceVerified
     | PieceCorrupt
+    | PieceDropped
     | PieceLost
     | RequestRejected
     | ReaderMoved

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import heapq
+from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass
-from statistics import median
 from typing import NewType
 
 from kraken.core.pieces import PieceIndex
@@ -23,10 +23,11 @@ class Overdue:
     piece: PieceIndex
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Request:
     asked_at: float
     deadline: float
+    open: bool = True
 
 
 class RequestLedger:
@@ -41,23 +42,24 @@ class RequestLedger:
         self._factor = factor
         self._by_peer: dict[PeerKey, dict[PieceIndex, _Request]] = {}
         self._askers: dict[PieceIndex, int] = {}
-        self._took: deque[float] = deque(maxlen=_SAMPLES)
+        self._took: deque[float] = deque()
+        self._sorted: list[float] = []  # the same
         self._patience = 1.0
+        self._deadlines: list[tuple[float, int, _Request]] = []  # a heap; entries may be outdated
+        self._sequence = 0
+        self.total = 0
+        """Requests outstanding at all peers together."""
         self.outstanding = 0
         """Set of pieces asked of at least one peer; bit i = piece i."""
         self.late = 0
         """Those of them of which every request is overdue."""
 
     @property
-    def total(self) -> int:
-        """Requests outstanding at all peers together."""
-        return sum(map(len, self._by_peer.values()))
-
-    @property
     def timeout(self) -> float:
         """Seconds after which a request made now would be late."""
-        typical = median(self._took) * self._factor if self._took else 0.0
-        return max(self._floor, typical) * self._patience
+        times = self._sorted
+        median = (times[(len(times) - 1) // 2] + times[len(times) // 2]) / 2 if times else 0.0
+        return max(self._floor, median * self._factor) * self._patience
 
     def count(self, peer: PeerKey) -> int:
         """Requests outstanding at one peer."""
@@ -69,13 +71,17 @@ class RequestLedger:
 
     def askers(self, piece: PieceIndex) -> list[PeerKey]:
         """The peers that this piece was asked of."""
+        if piece not in self._askers:
+            return []
         return [peer for peer, requests in self._by_peer.items() if piece in requests]
 
     def asked(self, peer: PeerKey, piece: PieceIndex, now: float) -> None:
         """A request went out."""
         requests = self._by_peer.setdefault(peer, {})
         assert piece not in requests, f"piece {piece} asked twice of one peer"
-        requests[piece] = _Request(now, now + self.timeout)
+        request = requests[piece] = _Request(now, now + self.timeout)
+        self._watch(request)
+        self.total += 1
         self._askers[piece] = self._askers.get(piece, 0) + 1
         self.outstanding |= 1 << piece
         self.late &= ~(1 << piece)
@@ -86,7 +92,10 @@ class RequestLedger:
         if request is None:
             return None
         took = now - request.asked_at
+        if len(self._took) == _SAMPLES:
+            del self._sorted[bisect_left(self._sorted, self._took.popleft())]
         self._took.append(took)
+        insort(self._sorted, took)
         self._patience = 1.0
         return took
 
@@ -101,33 +110,46 @@ class RequestLedger:
 
     def expire(self, now: float) -> list[Overdue]:
         """The requests that have become late by `now`. Each is told of again only after its new deadline."""
+        deadline = self.next_deadline()
+        if deadline is None or deadline > now:
+            return []
         overdue = [
             Overdue(peer, piece)
             for peer, requests in self._by_peer.items()
             for piece, request in requests.items()
             if request.deadline <= now
         ]
-        if overdue:
-            self._patience = min(self._patience * 2, 16.0)
+        self._patience = min(self._patience * 2, 16.0)
         for each in overdue:
-            self._by_peer[each.peer][each.piece].deadline = now + self.timeout
+            request = self._by_peer[each.peer][each.piece]
+            request.deadline = now + self.timeout
+            self._watch(request)
             if self._askers[each.piece] == 1:
                 self.late |= 1 << each.piece
         return overdue
 
     def next_deadline(self) -> float | None:
         """When the next request will be late; None without requests."""
-        return min((request.deadline for request in self._requests()), default=None)
+        heap = self._deadlines
+        while heap and not (heap[0][2].open and heap[0][2].deadline == heap[0][0]):
+            heapq.heappop(heap)
+        return heap[0][0] if heap else None
 
-    def _requests(self) -> Iterator[_Request]:
-        for requests in self._by_peer.values():
-            yield from requests.values()
+    def _watch(self, request: _Request) -> None:
+        """Note the deadline of a request. What is outdated is thrown away before it outnumbers the rest by far."""
+        self._sequence += 1
+        heapq.heappush(self._deadlines, (request.deadline, self._sequence, request))
+        if len(self._deadlines) > 4 * self.total + 256:
+            self._deadlines = [entry for entry in self._deadlines if entry[2].open and entry[2].deadline == entry[0]]
+            heapq.heapify(self._deadlines)
 
     def _remove(self, peer: PeerKey, piece: PieceIndex) -> _Request | None:
         requests = self._by_peer.get(peer)
         request = requests.pop(piece, None) if requests is not None else None
         if request is None:
             return None
+        request.open = False
+        self.total -= 1
         if not requests:
             del self._by_peer[peer]
         self._askers[piece] -= 1

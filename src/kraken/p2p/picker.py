@@ -21,12 +21,17 @@ class Availability:
     def gained(self, pieces: int) -> None:
         """One more neighbour holds each of `pieces`."""
         carried = 0
-        for level, held in enumerate(self._levels):
+        levels = self._levels
+        for level, held in enumerate(levels):
             moving = held & pieces
-            self._levels[level] = (held ^ moving) | carried
-            carried = moving
+            if moving or carried:
+                levels[level] = (held ^ moving) | carried
+                pieces ^= moving
+                carried = moving
+            if not (pieces or carried):
+                return
         if carried:
-            self._levels.append(carried)
+            levels.append(carried)
 
     def lost(self, pieces: int) -> None:
         """One neighbour less holds each of `pieces`."""

@@ -11,8 +11,9 @@ actions. Invariants, whatever the order of events:
 
 from __future__ import annotations
 
+import heapq
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,6 +37,7 @@ from kraken.p2p.events import (
     PeerLeft,
     PeersOffered,
     PieceCorrupt,
+    PieceDropped,
     PieceLost,
     PieceVerified,
     ReaderLeft,
@@ -130,6 +132,8 @@ class Swarm:
         self._readers: dict[int, _Reader] = {}
         self._outbox = _Outbox()
         self._probe_at = float("-inf")
+        self._rested_at = _FOREVER  # when the first of the resting peers may be asked again
+        self._origins = 0  # connected ones
         self._share: int | None = None
         self._asked_tracker = False
         self._actions: list[Action] = []
@@ -147,6 +151,7 @@ class Swarm:
             BytesArrived: self._bytes_arrived,
             PieceVerified: self._piece_verified,
             PieceCorrupt: self._piece_corrupt,
+            PieceDropped: self._piece_dropped,
             PieceLost: self._piece_lost,
             RequestRejected: self._request_rejected,
             ReaderMoved: self._reader_moved,
@@ -169,11 +174,13 @@ class Swarm:
 
     def next_deadline(self) -> float | None:
         """When a Tick is due at the latest; None when only an event can change anything."""
-        deadlines = [self._outbox.flush_at, self._ledger.next_deadline()]
-        if self.wanted and not self.complete:
-            resting = [each.rest_until for each in self.neighbours.values() if 0 < each.rest_until < _FOREVER]
-            deadlines.append(min(resting, default=None))
-        return min((deadline for deadline in deadlines if deadline is not None), default=None)
+        deadline = self._ledger.next_deadline()
+        flush_at = self._outbox.flush_at
+        if flush_at is not None and (deadline is None or flush_at < deadline):
+            deadline = flush_at
+        if self._rested_at < _FOREVER and self.wanted and not self.complete:
+            return self._rested_at if deadline is None else min(deadline, self._rested_at)
+        return deadline
 
     # Peers come and go.
 
@@ -185,13 +192,18 @@ class Swarm:
         self.neighbours[event.peer] = Neighbour(
             event.peer_id, event.role, event.kraken, candidate, choking=not event.kraken, heard_at=now
         )
+        self._origins += event.role is Role.ORIGIN
         self._share = None
+        missed = self.held & ~event.told if event.told is not None else 0
+        if missed:  # verified since the handshake, when it could not be told yet
+            self._actions.append(TellHave((event.peer,), missed, self._uploads.waiting))
 
     def _peer_left(self, event: PeerLeft, now: float) -> None:
         neighbour = self.neighbours.pop(event.peer, None)
         if neighbour is None:
             return
         self._picker.availability.lost(neighbour.pieces)
+        self._origins -= neighbour.role is Role.ORIGIN
         self._share = None
         self._ledger.left(event.peer)
         self._actions += self._uploads.left(event.peer)
@@ -229,8 +241,8 @@ class Swarm:
         self._picker.availability.gained(new)
         if event.waiting is not None:
             neighbour.waiting = event.waiting
-        if not self._part_from_complete(event.peer, neighbour):
-            self._ask(now)
+        if not self._part_from_complete(event.peer, neighbour) and new:
+            self._ask_one(event.peer, neighbour, new, now)
 
     def _peer_choked(self, event: PeerChoked, now: float) -> None:
         neighbour = self.neighbours.get(event.peer)
@@ -291,6 +303,9 @@ class Swarm:
         self._actions.append(BanPeer(event.peer, event.piece))
         self._ask(now)
 
+    def _piece_dropped(self, event: PieceDropped, _now: float) -> None:
+        self._ledger.withdrawn(event.peer, event.piece)  # not asked anew here: there is no room for it now
+
     def _piece_lost(self, event: PieceLost, now: float) -> None:
         self.held &= ~(1 << event.piece)
         self._outbox.pieces &= ~(1 << event.piece)
@@ -301,11 +316,16 @@ class Swarm:
         neighbour = self.neighbours.get(event.peer)
         if neighbour is not None and self._ledger.withdrawn(event.peer, event.piece):
             neighbour.rest_until = max(neighbour.rest_until, now + _REJECTION_REST)
-            refusals = neighbour.refusals[event.piece] = neighbour.refusals.get(event.piece, 0) + 1
-            if refusals == _REFUSALS_BELIEVED:
-                del neighbour.refusals[event.piece]
-                self._no_longer_has(neighbour, event.piece)
+            self._rested_at = min(self._rested_at, neighbour.rest_until)
+            if not self._ledger.count(event.peer):  # else it may merely be full of what we asked before
+                self._refused(neighbour, event.piece)
         self._ask(now)
+
+    def _refused(self, neighbour: Neighbour, piece: PieceIndex) -> None:
+        refusals = neighbour.refusals[piece] = neighbour.refusals.get(piece, 0) + 1
+        if refusals == _REFUSALS_BELIEVED:
+            del neighbour.refusals[piece]
+            self._no_longer_has(neighbour, piece)
 
     def _no_longer_has(self, neighbour: Neighbour, piece: PieceIndex) -> None:
         neighbour.pieces &= ~(1 << piece)
@@ -330,12 +350,19 @@ class Swarm:
     def _tick(self, _event: Tick, now: float) -> None:
         if self._outbox.flush_at is not None and self._outbox.flush_at <= now:
             self._flush_haves()
-        for neighbour in self.neighbours.values():
-            if neighbour.rest_until <= now:
-                neighbour.rest_until = 0.0
+        if self._rested_at <= now:
+            self._end_rests(now)
         for overdue in self._ledger.expire(now):
             self._peer_is_late(overdue.peer, now)
         self._ask(now)
+
+    def _end_rests(self, now: float) -> None:
+        self._rested_at = _FOREVER
+        for neighbour in self.neighbours.values():
+            if neighbour.rest_until <= now:
+                neighbour.rest_until = 0.0
+            else:
+                self._rested_at = min(self._rested_at, neighbour.rest_until)
 
     def _peer_is_late(self, peer: PeerKey, now: float) -> None:
         neighbour = self.neighbours[peer]
@@ -362,54 +389,86 @@ class Swarm:
 
     def _ask(self, now: float) -> None:
         """Fill the request pipeline: always at the least busy peer that has something for us."""
-        if not self.wanted or self.complete or self._ledger.total >= self._in_all:
+        if not self.wanted or self._ledger.total >= self._in_all or self.complete:
             return
-        held_by_agents = self._held_by_agents()
-        self._fill(held_by_agents | ~self._our_share(), now)
-        if self._ledger.total <= self._in_all // _FEW:
-            self._fill(held_by_agents, now, at_most=1)
+        peers = self.neighbours.items()
+        if not self._origins:
+            self._fill(peers, 0, now)
+            return
+        held_by_agents, share = self._held_by_agents(), self._our_share()
+        self._fill(peers, held_by_agents | ~share, now)
+        share_left = share & ~(held_by_agents | self.held | self._ledger.outstanding)
+        if not share_left or self._ledger.total <= self._in_all // _FEW:
+            self._fill(peers, held_by_agents, now, at_most=1)
         if held_by_agents and (not self._ledger.total or self._may_probe(now)):
             self._probe_at = now + _PROBE_SECONDS
-            self._fill(0, now, at_most=1)
+            self._fill(peers, 0, now, at_most=1)
+
+    def _ask_one(self, peer: PeerKey, neighbour: Neighbour, new: int, now: float) -> None:
+        """Fill the pipeline after a peer got new pieces. Nobody else has become worth asking by that."""
+        total = self._ledger.total
+        if not self.wanted or total >= self._in_all or self.complete:
+            return
+        if neighbour.role is Role.ORIGIN or (self._origins and total <= self._in_all // _FEW):
+            self._ask(now)
+        elif new & ~self.held:
+            self._fill(((peer, neighbour),), 0, now)
 
     def _may_probe(self, now: float) -> bool:
         return now >= self._probe_at and self._ledger.total <= self._in_all // _FEW
 
-    def _fill(self, reserved: int, now: float, at_most: int | None = None) -> None:
-        """Ask for pieces until the pipeline is full, or nobody has more.
+    def _fill(
+        self, peers: Iterable[tuple[PeerKey, Neighbour]], reserved: int, now: float, at_most: int | None = None
+    ) -> None:
+        """Ask these peers for pieces until the pipeline is full, or none of them has more.
 
         Args: reserved, what origins are not asked for; at_most, how many requests to make.
         """
-        room = self._in_all - self._ledger.total if at_most is None else at_most
-        free = self._all & ~self.held & ~self._ledger.outstanding
-        late = self._ledger.late & ~self.held
+        ledger = self._ledger
+        room = self._in_all - ledger.total if at_most is None else at_most
+        free = self._all & ~self.held & ~ledger.outstanding
+        late = ledger.late & ~self.held
+        queue = self._worth_asking(peers, free | late, free & ~reserved | late)
+        if not queue:
+            return
         window, exclusive = self._readers_window(), self._exclusive()
-        in_order = bool(exclusive) or not self._in_a_crowd()
-        peers = [(peer, each) for peer, each in self.neighbours.items() if self._may_be_asked(peer, each)]
-        self._rng.shuffle(peers)
-        peers.sort(key=self._load)
-        while room > 0 and peers and (free or late):
-            peer, neighbour = peers.pop(0)
+        in_order = bool(exclusive) or (bool(window) and not self._in_a_crowd())
+        while room > 0 and queue and (free or late):
+            _, _, _, peer, neighbour = heapq.heappop(queue)
             candidates = self._candidates(peer, neighbour, free, late, reserved)
             if not candidates:
                 continue
             piece = self._picker.pick(candidates & exclusive or candidates, window, in_order=in_order)
-            self._ledger.asked(peer, piece, now)
+            if not ledger.count(peer):
+                neighbour.heard_at = max(neighbour.heard_at, now)  # it owed nothing: its silence begins here
+            ledger.asked(peer, piece, now)
             self._actions.append(AskPiece(peer, piece))
             free &= ~(1 << piece)
             late &= ~(1 << piece)
             room -= 1
-            if self._may_be_asked(peer, neighbour):
-                peers.append((peer, neighbour))
-                peers.sort(key=self._load)
+            if ledger.count(peer) < self._per_peer:
+                heapq.heappush(queue, self._turn(peer, neighbour))
 
-    def _may_be_asked(self, peer: PeerKey, neighbour: Neighbour) -> bool:
-        return not neighbour.choking and not neighbour.rest_until and self._ledger.count(peer) < self._per_peer
+    def _worth_asking(
+        self, peers: Iterable[tuple[PeerKey, Neighbour]], of_agents: int, of_origins: int
+    ) -> list[tuple[bool, int, float, PeerKey, Neighbour]]:
+        """A heap of the peers that may be asked for something of these sets."""
+        count, most = self._ledger.count, self._per_peer
+        queue = [
+            self._turn(peer, each)
+            for peer, each in peers
+            if each.pieces & (of_agents if each.role is Role.AGENT else of_origins)
+            and not (each.choking or each.rest_until)
+            and count(peer) < most
+        ]
+        if len(queue) > 1:
+            heapq.heapify(queue)
+        return queue
 
-    def _load(self, entry: tuple[PeerKey, Neighbour]) -> tuple[bool, int]:
-        """Late peers last; then by what waits at the peer and what we have asked of it ourselves."""
-        peer, neighbour = entry
-        return neighbour.late, neighbour.waiting + 2 * self._ledger.count(peer)
+    def _turn(self, peer: PeerKey, neighbour: Neighbour) -> tuple[bool, int, float, PeerKey, Neighbour]:
+        """Late peers last; then by what waits at the peer and what we have asked of it ourselves; then by chance."""
+        load = neighbour.waiting + 2 * self._ledger.count(peer)
+        return neighbour.late, load, self._rng.random(), peer, neighbour
 
     def _candidates(self, peer: PeerKey, neighbour: Neighbour, free: int, late: int, reserved: int) -> int:
         """What this peer could be asked for; a late piece of anyone who was not asked for it yet."""
@@ -425,7 +484,9 @@ class Swarm:
         So all origins together upload little more than one copy, whatever the number of agents. An agent
         that is late, or far slower than the best, does not count: nobody has to wait for it.
         """
-        agents = [each for each in self.neighbours.values() if each.role is Role.AGENT and not each.late]
+        agents = [
+            each for each in self.neighbours.values() if each.role is Role.AGENT and not each.late and not each.choking
+        ]
         quickest = min((each.pace for each in self.neighbours.values() if each.pace is not None), default=None)
         held = 0
         for each in agents:

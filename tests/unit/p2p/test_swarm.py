@@ -28,6 +28,7 @@ from kraken.p2p.events import (
     PeerLeft,
     PeersOffered,
     PieceCorrupt,
+    PieceDropped,
     PieceLost,
     PieceVerified,
     ReaderLeft,
@@ -205,6 +206,59 @@ def test_a_rejected_piece_is_asked_again_after_a_rest_and_thrice_rejected_is_not
     assert last == []
 
 
+def test_a_piece_that_a_busy_peer_rejects_is_not_taken_for_lost() -> None:
+    swarm = a_swarm()
+    swarm.handle(DemandChanged(wanted=True), 0.0)
+    held = 0b11
+    requests = asked(joined(swarm, ANNA, held))
+    assert len(requests) == 2
+    kept, rejected = (PieceIndex(piece) for _, piece in requests)
+    now = 0.0
+    for _ in range(5):
+        swarm.handle(RequestRejected(ANNA, rejected), now)
+        now += 0.06
+        assert asked([*swarm.handle(Tick(), now)]) == [(ANNA, rejected)], "it still owes us the other one"
+
+    swarm.handle(PieceVerified(ANNA, kept), now)
+    assert asked([*swarm.handle(RequestRejected(ANNA, rejected), now)]) == []
+    assert asked([*swarm.handle(Tick(), now + 0.06)]) == [(ANNA, rejected)]
+
+
+def test_a_peer_that_owed_nothing_for_long_has_its_time_when_it_is_asked() -> None:
+    swarm = a_swarm(count=1)
+    swarm.handle(DemandChanged(wanted=True), 0.0)
+    joined(swarm, ANNA, 0)
+    assert asked([*swarm.handle(PeerHas(ANNA, 1), 60.0)]) == [(ANNA, 0)]
+
+    assert not any(isinstance(action, ClosePeer) for action in swarm.handle(Tick(), 61.0))
+
+
+def test_a_piece_for_which_there_was_no_room_may_be_asked_of_the_same_peer_again() -> None:
+    swarm = a_swarm(count=1)
+    swarm.handle(DemandChanged(wanted=True), 0.0)
+    joined(swarm, ANNA, 1)
+
+    assert swarm.handle(PieceDropped(ANNA, PieceIndex(0)), 0.1) == []
+    swarm.handle(DemandChanged(wanted=False), 0.1)
+    assert asked([*swarm.handle(DemandChanged(wanted=True), 5.0)]) == [(ANNA, 0)]
+
+
+def test_who_joins_late_is_told_what_came_in_since_its_handshake() -> None:
+    swarm = a_swarm(held=0b111)
+
+    told = swarm.handle(PeerJoined(ANNA, PeerId(b"a" * 20), Role.AGENT, True, None, told=0b001), 0.0)
+
+    assert told == [TellHave((ANNA,), 0b110, 0)]
+
+
+def test_a_client_that_chokes_us_does_not_keep_us_from_the_origins() -> None:
+    swarm = a_swarm()
+    joined(swarm, ANNA, everything(COUNT), kraken=False)
+    joined(swarm, ORIGIN, everything(COUNT), Role.ORIGIN)
+
+    assert len(asked([*swarm.handle(DemandChanged(wanted=True), 0.0)])) == 2
+
+
 def test_news_is_gathered_for_two_milliseconds_and_complete_peers_are_spared() -> None:
     swarm = a_swarm()
     swarm.handle(DemandChanged(wanted=True), 0.0)
@@ -310,6 +364,7 @@ events = st.one_of(
     st.builds(BytesArrived, keys, st.floats(0, 100)),
     st.builds(PieceVerified, st.one_of(st.none(), keys), numbers),
     st.builds(PieceCorrupt, keys, numbers),
+    st.builds(PieceDropped, keys, numbers),
     st.builds(PieceLost, numbers),
     st.builds(RequestRejected, keys, numbers),
     st.builds(ReaderMoved, st.integers(1, 3), numbers, numbers, st.booleans()),
@@ -360,7 +415,7 @@ def _settled(
 ) -> set[tuple[PeerKey, PieceIndex]]:
     """The requests that are still open after an event."""
     left = {(peer, piece) for peer, piece in outstanding if peer in connected}
-    if isinstance(event, PieceVerified | PieceCorrupt | RequestRejected) and event.peer is not None:
+    if isinstance(event, PieceVerified | PieceCorrupt | PieceDropped | RequestRejected) and event.peer is not None:
         left.discard((event.peer, event.piece))
     if isinstance(event, PeerChoked) and event.choked:
         left = {(peer, piece) for peer, piece in left if peer != event.peer}

@@ -21,7 +21,7 @@ class Buffer:
         self.view = memoryview(memory)[:length]
 
     def close(self) -> mmap.mmap:
-        """End the use of `view`; returns the memory behind it."""
+        """End the use of `view`; returns the memory behind it, into which a caller's own slices may still lead."""
         self.view.release()
         return self._map
 
@@ -56,8 +56,6 @@ class BufferPool:
         if self._used + self._idle_bytes + len(memory) <= self._max_bytes:
             self._idle.append(memory)
             self._idle_bytes += len(memory)
-        else:
-            memory.close()
         for _ in range(len(self._waiting)):
             self._waiting.popleft()()
 
@@ -66,9 +64,8 @@ class BufferPool:
         self._waiting.append(retry)
 
     def trim(self) -> None:
-        """Return idle memory to the system."""
-        while self._idle:
-            self._idle.pop().close()
+        """Return idle memory to the system: a map is gone with the last reference to it."""
+        self._idle.clear()
         self._idle_bytes = 0
 
     def _reuse(self, length: int) -> mmap.mmap | None:

@@ -54,7 +54,7 @@ class Receiver(Protocol):
         ...
 
     def block_arrived(self, peer: Connection, header: PieceHeader) -> None:
-        """All data of a piece frame is where it was to go."""
+        """All data of a piece frame is where it was to go, or has been read past."""
         ...
 
     def span_sent(self, peer: Connection) -> None:
@@ -244,10 +244,9 @@ class Connection:
 
     def _end_block(self) -> None:
         header, self._header = self._header, None
-        taken, self._place = self._place is not None, None
+        self._place = None
         assert header is not None, "a block has begun"
-        if taken:
-            self._receiver.block_arrived(self, header)
+        self._receiver.block_arrived(self, header)
         if not self.closed and self._filled:
             self._parse()
 

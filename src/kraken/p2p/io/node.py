@@ -36,6 +36,7 @@ from kraken.storage.io.blob_file import BlobFile
 
 _BACKLOG = 512
 _SWEEP_SECONDS = 1.0
+_ACCEPT_PAUSE_SECONDS = 1.0
 _MAX_BANS = 10_000
 
 
@@ -79,7 +80,7 @@ class PeerNode:
         self._rng = random.Random(seed)
         self._keys = count(1)
         self._bans: OrderedDict[object, float] = OrderedDict()
-        self._opening: dict[SwarmId, asyncio.Task[SwarmRunner | None]] = {}
+        self._opening: dict[SwarmId, asyncio.Task[None]] = {}
         self._shaking = 0
         self._listener: socket.socket | None = None
         metrics.p2p_swarms.set_function(lambda: len(self.runners))
@@ -87,8 +88,7 @@ class PeerNode:
     async def start(self) -> None:
         """Listen. Raises: BadConfig, when the address cannot be had."""
         listen = self._settings.listen
-        family = socket.AF_INET6 if ":" in listen.bare_host else socket.AF_INET
-        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener = _socket_for(listen)
         listener.setblocking(False)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -99,7 +99,7 @@ class PeerNode:
             raise BadConfig(f"peer.listen: {listen} cannot be listened on: {error.strerror}") from error
         self._listener = listener
         self.address = Address(listen.host, listener.getsockname()[1])
-        asyncio.get_running_loop().add_reader(listener.fileno(), self._accept)
+        self._listen()
         self.tasks.spawn("sweep_peers", self._sweep())
 
     async def stop(self) -> None:
@@ -124,6 +124,12 @@ class PeerNode:
         """End `join`. The swarm stays open while peers are connected."""
         runner.users -= 1
         runner.empty_since = asyncio.get_running_loop().time()
+
+    def close_unused(self) -> None:
+        """Close the swarms that nobody here uses, whoever is connected; they open again when a peer comes."""
+        for runner in list(self.runners.values()):
+            if not runner.users:
+                self.forget(runner.swarm_id)
 
     def forget(self, swarm: SwarmId) -> None:
         """The blob is being removed: close its swarm."""
@@ -151,6 +157,10 @@ class PeerNode:
 
     # How connections come to be.
 
+    def _listen(self) -> None:
+        if self._listener is not None:
+            asyncio.get_running_loop().add_reader(self._listener.fileno(), self._accept)
+
     def _accept(self) -> None:
         assert self._listener is not None, "only a listener becomes readable"
         for _ in range(64):
@@ -158,8 +168,11 @@ class PeerNode:
                 sock, remote = self._listener.accept()
             except BlockingIOError:
                 return
-            except OSError as error:  # mostly that this process may open no more files
+            except OSError as error:  # mostly that this process may open no more files; it stays readable meanwhile
                 self.log.warning(LogEvent.CONNECTION_REFUSED, open=self._open(), limit=error.strerror)
+                loop = asyncio.get_running_loop()
+                loop.remove_reader(self._listener.fileno())
+                loop.call_later(_ACCEPT_PAUSE_SECONDS, self._listen)
                 return
             if self._open() >= self._settings.max_connections:
                 sock.close()
@@ -182,10 +195,10 @@ class PeerNode:
         address = candidate.address
         attached = False
         if not self._banned(address) and self._open() < self._settings.max_connections:
-            family = socket.AF_INET6 if ":" in address.bare_host else socket.AF_INET
-            sock = socket.socket(family, socket.SOCK_STREAM)
-            sock.setblocking(False)
-            attached = await self._shake(sock, self._call(runner, sock, address))
+            with suppress(OSError):  # mostly that this process may open no more files
+                sock = _socket_for(address)
+                sock.setblocking(False)
+                attached = await self._shake(sock, self._call(runner, sock, address))
         if not attached:
             runner.feed(DialFailed(address))
 
@@ -221,7 +234,7 @@ class PeerNode:
             return False
         self._tune(sock)
         connection = Connection(PeerKey(next(self._keys)), str(address), sock, runner.limits, runner)
-        peer = Peer(connection, theirs.peer, address, Introduction(), dialled)
+        peer = Peer(connection, theirs.peer, address, Introduction(), dialled, theirs.fast)
         greeting = (wire.Extended(0, self._introduction.encode()),) if theirs.extended else ()
         runner.attach(peer, greeting)
         return not connection.closed
@@ -253,17 +266,21 @@ class PeerNode:
             return self.runners[swarm]
         opening = self._opening.get(swarm)
         if opening is None:
-            opening = asyncio.ensure_future(self._open_from_shelf(swarm))
+            opening = self.tasks.spawn("open_swarm", self._open_from_shelf(swarm))
             self._opening[swarm] = opening
             opening.add_done_callback(lambda _: self._opening.pop(swarm))
-        return await asyncio.shield(opening)
+        await asyncio.shield(opening)
+        return self.runners.get(swarm)
 
-    async def _open_from_shelf(self, swarm: SwarmId) -> SwarmRunner | None:
-        blob = await self._shelf.open_swarm(swarm)
-        if blob is None:
-            return None
-        with blob:
-            return self._runner(blob)
+    async def _open_from_shelf(self, swarm: SwarmId) -> None:
+        try:
+            blob = await self._shelf.open_swarm(swarm)
+        except KrakenError as error:
+            self.log.debug(LogEvent.PEER_REFUSED, error=str(error))
+            return
+        if blob is not None:
+            with blob:
+                self._runner(blob)
 
     def _runner(self, blob: BlobFile) -> SwarmRunner:
         swarm = blob.metainfo.swarm
@@ -309,6 +326,10 @@ class PeerNode:
             connection.close("idle")
         elif now - connection.sent_at > settings.idle_seconds / 3 and not connection.sending:
             connection.keep_alive()
+
+
+def _socket_for(address: Address) -> socket.socket:
+    return socket.socket(socket.AF_INET6 if ":" in address.bare_host else socket.AF_INET, socket.SOCK_STREAM)
 
 
 async def _receive_exactly(sock: socket.socket, size: int) -> bytes:

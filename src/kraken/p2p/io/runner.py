@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Protocol, assert_never
+from typing import Any, Protocol, assert_never
 
-from kraken.core.errors import Invalid, KrakenError, PeerMisbehaved
+from kraken.core.errors import Invalid, KrakenError, PeerMisbehaved, Unavailable
 from kraken.core.metainfo import SwarmId
 from kraken.core.peers import Address, PeerId, Role
 from kraken.core.pieces import MIB, PieceIndex
@@ -30,12 +30,14 @@ from kraken.p2p.events import (
     BytesArrived,
     ClosePeer,
     DemandChanged,
+    DialFailed,
     Event,
     PeerChoked,
     PeerHas,
     PeerJoined,
     PeerLeft,
     PieceCorrupt,
+    PieceDropped,
     PieceLost,
     PieceVerified,
     RequestRejected,
@@ -68,11 +70,15 @@ _MAX_ASKED = 512  # requests of one peer that it has not yet been answered, befo
 
 @dataclass(slots=True)
 class _Assembly:
-    """A piece on its way in: the blocks that are still to come, by where they begin, and how long they are."""
+    """A piece on its way in: the blocks that are still to come, by where they begin, and how long they are.
+
+    `filling`: a block is being received into the buffer, which must therefore stay for now.
+    """
 
     missing: dict[int, int]
     buffer: Buffer | None = None
     wanted: bool = True
+    filling: bool = False
 
 
 @dataclass(slots=True)
@@ -84,8 +90,11 @@ class Peer:
     address: Address
     introduction: Introduction
     dialled: Address | None
+    fast: bool = True  # BEP 6
     assemblies: dict[PieceIndex, _Assembly] = field(default_factory=dict)
     told_payload_at: float = 0.0
+    told_held: int = 0
+    """The pieces that it was told of when it came; the engine tells it of others once it has joined."""
     asked: int = 0
     joined: bool = False
 
@@ -167,8 +176,16 @@ class SwarmRunner:
     def demand(self, change: int) -> None:
         """One more (+1) or one less (-1) wants the blob; pieces are fetched while anybody does."""
         before, self._demand = self._demand, self._demand + change
+        if not before:
+            self.failure = None  # there may be room again
         if bool(before) != bool(self._demand):
             self.feed(DemandChanged(wanted=bool(self._demand)))
+
+    def take_stock(self) -> None:
+        """Let the engine know what the blob holds, after that may have changed by other means than this swarm."""
+        lost, found = self.engine.held & ~self.blob.held, self.blob.held & ~self.engine.held
+        self.feed(*map(PieceLost, bitfield.members(lost)))
+        self.feed(*(PieceVerified(None, piece) for piece in bitfield.members(found)))
 
     @property
     def payload_at(self) -> float:
@@ -188,9 +205,11 @@ class SwarmRunner:
         self.peers[peer.connection.key] = peer
         self._host.metrics.p2p_peers.inc()
         held, count = self.engine.held, self.blob.metainfo.pieces.count
-        if self.engine.complete:
-            opening: wire.Message = wire.Flag(Kind.HAVE_ALL)
-        elif held == 0:
+        peer.told_held = held
+        opening: wire.Message
+        if self.engine.complete and peer.fast:
+            opening = wire.Flag(Kind.HAVE_ALL)
+        elif held == 0 and peer.fast:
             opening = wire.Flag(Kind.HAVE_NONE)
         else:
             opening = wire.Bitfield(bitfield.to_wire(held, count))
@@ -202,9 +221,9 @@ class SwarmRunner:
         """End all connections and give the blob back."""
         if self._closed:
             return
+        self._closed = True  # first: who leaves now is not to be replaced
         for peer in list(self.peers.values()):
             peer.connection.close("the swarm is closed here")
-        self._closed = True
         if self._timer is not None:
             self._timer.cancel()
         self.blob.release()
@@ -242,23 +261,27 @@ class SwarmRunner:
             if assembly.buffer is None:
                 self._host.buffers.when_free(connection.resume)
                 raise BlockingIOError
+        assembly.filling = True
         return assembly.buffer.view[header.begin : header.begin + header.length]
 
     def block_arrived(self, connection: Connection, header: wire.PieceHeader) -> None:
         peer = self.peers[connection.key]
         piece = PieceIndex(header.piece)
         assembly = peer.assemblies[piece]
+        kept, assembly.filling = assembly.filling, False
         del assembly.missing[header.begin]
         self._received[peer.introduction.role].inc(header.length)
-        if assembly.missing:
-            return
-        del peer.assemblies[piece]
-        buffer, assembly.buffer = assembly.buffer, None
-        assert buffer is not None, "the last block went into a buffer"
-        if assembly.wanted:
-            self._host.tasks.spawn("store_piece", self._store(peer, piece, buffer))
-        else:
-            self._host.buffers.give_back(buffer)
+        if not assembly.missing:
+            del peer.assemblies[piece]
+        if not assembly.wanted:
+            self._empty(assembly)
+        elif not kept:  # it was asked for again while what was no longer wanted was being read past
+            self._give_up(assembly)
+            self.feed(RequestRejected(connection.key, piece))
+        elif not assembly.missing:
+            buffer, assembly.buffer = assembly.buffer, None
+            assert buffer is not None, "the last block went into a buffer"
+            self._in_background("store_piece", self._store(peer, piece, buffer))
 
     def span_sent(self, connection: Connection) -> None:
         self.feed(SpanSent(connection.key))
@@ -266,13 +289,15 @@ class SwarmRunner:
     def connection_closed(self, connection: Connection, reason: str) -> None:
         peer = self.peers.pop(connection.key)
         for assembly in peer.assemblies.values():
-            if assembly.buffer is not None:
-                self._host.buffers.give_back(assembly.buffer)
+            assembly.filling = False
+            self._empty(assembly)
         peer.assemblies.clear()
         self._host.metrics.p2p_peers.dec()
         self._host.log.debug(LogEvent.PEER_LEFT, peer=connection.name, reason=reason)
         if not self.peers:
             self.empty_since = self._loop.time()
+        if peer.dialled is not None and not peer.joined:
+            self.feed(DialFailed(peer.dialled))
         self.feed(PeerLeft(connection.key))
 
     # What messages mean.
@@ -284,7 +309,9 @@ class SwarmRunner:
             stock = () if peer.introduction.is_kraken else (wire.Flag(Kind.UNCHOKE), wire.Flag(Kind.INTERESTED))
             peer.connection.send(*stock)
             about = peer.introduction
-            self.feed(PeerJoined(peer.connection.key, peer.peer_id, about.role, about.is_kraken, peer.dialled))
+            self.feed(
+                PeerJoined(peer.connection.key, peer.peer_id, about.role, about.is_kraken, peer.dialled, peer.told_held)
+            )
 
     def _extended(self, peer: Peer, message: wire.Extended) -> None:
         if message.extended_id == 0:
@@ -305,8 +332,15 @@ class SwarmRunner:
             self.feed(PeerHas(key, bitfield.everything(self.blob.metainfo.pieces.count)))
         elif kind in (Kind.CHOKE, Kind.UNCHOKE):
             if kind is Kind.CHOKE:
-                self._drop_assemblies(peer)
+                self._choked(peer)
             self.feed(PeerChoked(key, kind is Kind.CHOKE))
+
+    def _choked(self, peer: Peer) -> None:
+        """Source: BEP 6: a peer that speaks it rejects each request that a choke voids; BEP 3: others say nothing."""
+        for assembly in list(peer.assemblies.values()):
+            self._give_up(assembly)
+        if not peer.fast:
+            peer.assemblies.clear()
 
     def _span(self, peer: Peer, message: wire.Span) -> None:
         piece = self._index(peer, message.piece)
@@ -322,17 +356,19 @@ class SwarmRunner:
         elif message.kind is Kind.CANCEL:
             self.feed(SpanWithdrawn(peer.connection.key, span))
         else:
-            self._rejected(peer, piece)
+            self._rejected(peer, span)
 
-    def _rejected(self, peer: Peer, piece: PieceIndex) -> None:
-        assembly = peer.assemblies.get(piece)
-        if assembly is None:
-            raise PeerMisbehaved(f"{peer.connection.name} rejected piece {piece}, which was not asked of it")
-        if assembly.buffer is None:
-            del peer.assemblies[piece]
-        else:
-            assembly.wanted = False  # part of it is being received
-        self.feed(RequestRejected(peer.connection.key, piece))
+    def _rejected(self, peer: Peer, span: BlockSpan) -> None:
+        """Without one of its blocks a piece is of no use; the others come, or are rejected one by one."""
+        assembly = peer.assemblies.get(span.piece)
+        if assembly is None or assembly.missing.get(span.begin) != span.length:
+            raise PeerMisbehaved(f"{peer.connection.name} rejected {span!r}, which was not asked of it")
+        del assembly.missing[span.begin]
+        if not assembly.missing:
+            del peer.assemblies[span.piece]
+        if assembly.wanted:
+            self._give_up(assembly)
+            self.feed(RequestRejected(peer.connection.key, span.piece))
 
     def _index(self, peer: Peer, number: int) -> PieceIndex:
         try:
@@ -380,21 +416,28 @@ class SwarmRunner:
 
     def _ask(self, peer: Peer, piece: PieceIndex) -> None:
         size = self.blob.metainfo.pieces.size(piece)
-        blocks = {begin: min(peer.block, size - begin) for begin in range(0, size, peer.block)}
-        peer.assemblies[piece] = _Assembly(blocks)
+        assembly = peer.assemblies.setdefault(piece, _Assembly({}))
+        blocks = {
+            begin: min(peer.block, size - begin)
+            for begin in range(0, size, peer.block)
+            if begin not in assembly.missing  # one that we gave up, and that the peer has still to answer
+        }
+        assembly.missing |= blocks
+        assembly.wanted = True
         peer.connection.send(*(wire.Span(Kind.REQUEST, piece, begin, length) for begin, length in blocks.items()))
 
     def _withdraw(self, peer: Peer, piece: PieceIndex) -> None:
         assembly = peer.assemblies.get(piece)
-        if assembly is not None:
-            assembly.wanted = False
+        if assembly is not None and assembly.wanted:
+            self._give_up(assembly)
             blocks = assembly.missing.items()
             peer.connection.send(*(wire.Span(Kind.CANCEL, piece, begin, length) for begin, length in blocks))
 
     def _reject(self, peer: Peer, span: BlockSpan) -> None:
         peer.asked -= 1
         self._host.metrics.p2p_requests_rejected.inc()
-        peer.connection.send(wire.Span(Kind.REJECT, span.piece, span.begin, span.length))
+        if peer.fast:
+            peer.connection.send(wire.Span(Kind.REJECT, span.piece, span.begin, span.length))
 
     def _tell_have(self, keys: tuple[PeerKey, ...], numbers: list[PieceIndex], waiting: int) -> None:
         plain = tuple(wire.Have(number) for number in numbers)
@@ -410,21 +453,32 @@ class SwarmRunner:
             told = tuple(wire.Extended(have_id, batch) for batch in batches) if have_id else plain
             peer.connection.send(*told)
 
-    def _drop_assemblies(self, peer: Peer) -> None:
-        for piece, assembly in list(peer.assemblies.items()):
-            if assembly.buffer is None:
-                del peer.assemblies[piece]
-            else:
-                assembly.wanted = False
+    def _give_up(self, assembly: _Assembly) -> None:
+        """The piece is no longer wanted of this peer; what of it still comes is read past."""
+        assembly.wanted = False
+        if not assembly.filling:
+            self._empty(assembly)
+
+    def _empty(self, assembly: _Assembly) -> None:
+        buffer, assembly.buffer = assembly.buffer, None
+        if buffer is not None:
+            self._host.buffers.give_back(buffer)
 
     # What takes time.
+
+    def _in_background(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        """Run `work` with a reference on the blob: its descriptor must not close before, even if the swarm does."""
+        self.blob.acquire()
+        self._host.tasks.spawn(name, work).add_done_callback(lambda _: self.blob.release())
 
     async def _store(self, peer: Peer, piece: PieceIndex, buffer: Buffer) -> None:
         size = len(buffer.view)
         try:
             good = await self.blob.write_piece(piece, buffer.view)
-        except KrakenError as error:  # the disk is full
-            self.failure = error
+        except (KrakenError, OSError) as error:  # the disk is full, or broken
+            about = f"piece {piece} of {self.blob.metainfo.digest} cannot be kept: {error}"
+            self.failure = error if isinstance(error, KrakenError) else Unavailable(about)
+            self.feed(PieceDropped(peer.connection.key, piece))
             self._tell_listeners(piece, None, 0)
             return
         finally:
@@ -449,7 +503,7 @@ class SwarmRunner:
         if self.blob.is_verified(span.piece):
             self._send(peer, span)
         else:
-            self._host.tasks.spawn("serve_piece", self._check_and_serve(peer, span))
+            self._in_background("serve_piece", self._check_and_serve(peer, span))
 
     async def _check_and_serve(self, peer: Peer, span: BlockSpan) -> None:
         if await self.blob.verify(span.piece):

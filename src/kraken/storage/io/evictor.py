@@ -46,6 +46,8 @@ class Evictor:
         self._pinned = pinned
         self.on_evict: Callable[[Digest, int], None] = lambda _digest, _size: None
         """Called with digest and bytes of a blob that is about to be removed."""
+        self.on_shortage: Callable[[], None] = lambda: None
+        """Called when too much is open or pinned: whatever can be closed, should be."""
         self._turn = asyncio.Lock()
 
     async def make_room(self, incoming: int) -> None:
@@ -57,6 +59,9 @@ class Evictor:
             free = await self._threads.run(free_bytes, self._root)
             eviction = self._policy.room_for(incoming, self._blobs.stored(), free, self._pinned())
             if not eviction.enough:
+                self.on_shortage()
+                eviction = self._policy.room_for(incoming, self._blobs.stored(), free, self._pinned())
+            if not eviction.enough:
                 self._log.error(Event.OUT_OF_SPACE, wanted=incoming, used=self._blobs.used_bytes, free=free)
                 raise OutOfSpace(
                     f"no room for {incoming} bytes: {self._blobs.used_bytes} are used, {free} are free; raise "
@@ -66,8 +71,10 @@ class Evictor:
                 await self._evict(digest)
 
     async def _evict(self, digest: Digest) -> None:
-        size = next((blob.size for blob in self._blobs.stored() if blob.digest == digest), 0)
-        self.on_evict(digest, size)
+        blob = next((blob for blob in self._blobs.stored() if blob.digest == digest), None)
+        if blob is None or blob.in_use or digest in self._pinned():
+            return  # somebody opened it while those before it were removed
+        self.on_evict(digest, blob.size)
         await self._blobs.remove(digest)
         self._metrics.evictions.inc()
-        self._log.info(Event.EVICTED, digest=str(digest), bytes=size)
+        self._log.info(Event.EVICTED, digest=str(digest), bytes=blob.size)
