@@ -71,7 +71,7 @@ class DevCluster:
 
     # What can be seen.
 
-    def metric(self, name: str, sample: str, **labels: str) -> float:
+    def metric(self, name: str, sample: str, /, **labels: str) -> float:
         """A sample of a component; 0.0 when there is none. Labels that are not named are summed over."""
         families = text_string_to_metric_families(fetched(self[name].http, "/metrics").decode())
         return sum(
@@ -81,11 +81,11 @@ class DevCluster:
             if each.name == sample and labels.items() <= each.labels.items()
         )
 
-    def total(self, component: str, sample: str, **labels: str) -> float:
+    def total(self, component: str, sample: str, /, **labels: str) -> float:
         """A sample, summed over all members of a kind."""
         return sum(self.metric(member.name, sample, **labels) for member in self.of(component))
 
-    def events(self, event: str, **fields: object) -> list[dict[str, Any]]:
+    def events(self, event: str, /, **fields: object) -> list[dict[str, Any]]:
         """The lines of the log with this event and these fields, the oldest first."""
         lines = []
         for text in self.log.read_text(errors="replace").splitlines():
@@ -106,12 +106,12 @@ class DevCluster:
         return self[name].data / "partial" / f"{digest.algorithm.value}-{digest.encoded}"
 
     def stored_files(self, component: str) -> set[str]:
-        """Every file below the data directories of a kind."""
+        """Every file below the data directories of a kind that has any bytes."""
         return {
             str(path.relative_to(self.data))
             for member in self.of(component)
             for path in member.data.rglob("*")
-            if path.is_file()
+            if has_bytes(path)
         }
 
     def crashes(self) -> float:
@@ -180,11 +180,11 @@ class DevCluster:
             wait_until(
                 lambda: process.exit_code is not None or "containerd" in out.read_text(), "ready", _START_SECONDS
             )
-            if process.exit_code is not None:
-                raise NotStarted(process.exit_code, tail(self.log))
         except BaseException:
             process.stop()
             raise
+        if process.exit_code is not None:
+            raise NotStarted(process.exit_code, tail(self.log))
         return process
 
     def _endpoints(self) -> dict[str, Endpoint]:
@@ -267,6 +267,14 @@ def is_ready(address: Address) -> bool:
     except (OSError, urllib.error.URLError):
         return False
     return True
+
+
+def has_bytes(path: Path) -> bool:
+    """Whether it is a file, and not an empty one; it may go away meanwhile."""
+    try:
+        return path.is_file() and path.stat().st_size > 0
+    except FileNotFoundError:
+        return False
 
 
 def tail(log: Path, lines: int = 40) -> str:

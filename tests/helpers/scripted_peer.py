@@ -25,6 +25,8 @@ _DEADLINE_SECONDS = 30.0
 class ScriptedPeer:
     """Claims to hold all of a blob. Used within `announced`."""
 
+    role = Role.AGENT
+
     def __init__(self, blob: Blob) -> None:
         self.blob = blob
         self.peer_id: PeerId = peer_id(os.urandom(12))
@@ -61,7 +63,7 @@ class ScriptedPeer:
         """Tell a tracker that the blob is here."""
         metainfo = self.blob.metainfo
         swarm = SwarmAnnounce(str(metainfo.digest), metainfo.swarm, want=0, complete=True)
-        request = AnnounceRequest(self.peer_id, None, port, Role.AGENT.value, "", [swarm])
+        request = AnnounceRequest(self.peer_id, None, port, self.role.value, "", [swarm])
         async with (
             aiohttp.ClientSession() as session,
             session.post(f"http://{tracker}/announce", data=encode(request)) as answer,
@@ -80,7 +82,7 @@ class ScriptedPeer:
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         theirs = Handshake.decode(await reader.readexactly(HANDSHAKE_BYTES))
         assert theirs.swarm == self.blob.metainfo.swarm
-        writer.write(greeting(theirs.swarm, self.peer_id) + wire.encode(wire.Flag(Kind.HAVE_ALL)))
+        writer.write(greeting(theirs.swarm, self.peer_id, self.role) + wire.encode(wire.Flag(Kind.HAVE_ALL)))
         async with self.changed:
             self.connections += 1
             self.changed.notify_all()
@@ -104,7 +106,12 @@ class ScriptedPeer:
 
 
 class GatedSeeder(ScriptedPeer):
-    """Sends right pieces, and only those that the test lets through; requests for others wait."""
+    """Sends right pieces, and only those that the test lets through; requests for others wait.
+
+    It is there as an origin, so that an agent which meets nobody else asks for pieces in their order.
+    """
+
+    role = Role.ORIGIN
 
     def __init__(self, blob: Blob) -> None:
         super().__init__(blob)
@@ -136,9 +143,9 @@ async def announced(peer: ScriptedPeer, *trackers: Address) -> AsyncIterator[Non
         await peer.stop()
 
 
-def greeting(swarm: SwarmId, me: PeerId) -> bytes:
+def greeting(swarm: SwarmId, me: PeerId, role: Role = Role.AGENT) -> bytes:
     """How a Kraken peer opens: both handshakes."""
-    introduction = Introduction(Role.AGENT, "", _MAX_BLOCK, KR_HAVE_ID)
+    introduction = Introduction(role, "", _MAX_BLOCK, KR_HAVE_ID)
     return Handshake(swarm, me).encode() + wire.encode(wire.Extended(0, introduction.encode()))
 
 

@@ -123,6 +123,21 @@ def frozen(pid: int) -> Iterator[None]:
             os.kill(pid, signal.SIGCONT)
 
 
+def thaw(pid: int) -> None:
+    """End `frozen` before its block ends."""
+    os.kill(pid, signal.SIGCONT)
+
+
+def spoil(path: Path, at: int) -> None:
+    """Change one byte of a file, as a bad disk would."""
+    fd = os.open(path, os.O_RDWR)
+    try:
+        (byte,) = os.pread(fd, 1, at)
+        os.pwrite(fd, bytes([byte ^ 0xFF]), at)
+    finally:
+        os.close(fd)
+
+
 def is_alive(pid: int) -> bool:
     """Whether the process runs, or is stopped; one that has ended and was not waited for counts as dead."""
     try:

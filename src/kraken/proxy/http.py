@@ -7,12 +7,11 @@ same path through `UploadBody`. Source: OCI distribution specification 1.1, Push
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 
 from aiohttp import web
 
 from kraken.core.digest import Algorithm, Digest
-from kraken.core.errors import Invalid, KrakenError, OffsetMismatch, Rejected
+from kraken.core.errors import Invalid, KrakenError, NotFound, OffsetMismatch, Rejected
 from kraken.core.pieces import MAX_BLOB_SIZE, ByteRange
 from kraken.oci.errors import Code, RegistryError
 from kraken.oci.manifests import MAX_MANIFEST_BYTES
@@ -22,6 +21,9 @@ from kraken.oci.references import Reference, RepositoryName, Tag
 from kraken.oci.sessions import SessionId
 from kraken.proxy.bodies import UploadBody, whole_body
 from kraken.proxy.service import Manifests, Uploads
+
+_FORGET_PAUSES = (0.0, 0.1, 0.5, 2.0)
+"""Seconds before each attempt to drop a session."""
 
 MAX_TAGS = 100
 """Tags that one PUT of a manifest may set; at least 10 are required of a registry."""
@@ -98,10 +100,23 @@ class ProxyWrites:
             await self._take(request, repository, session)
             return await self._commit(repository, session, digest)
         except (KrakenError, asyncio.CancelledError):  # cancelled: the client has gone away
-            # Nobody knows the name of this session, so nobody could go on with it.
-            with suppress(KrakenError):
-                await self._uploads.abandon(session)
+            await self._forget(session)
             raise
+
+    async def _forget(self, session: SessionId) -> None:
+        """Drop a session whose name nobody else knows, so that nobody could go on with it.
+
+        The origin may still be busy with bytes that were broken off. What is left in the end expires there.
+        """
+        for pause in _FORGET_PAUSES:
+            await asyncio.sleep(pause)
+            try:
+                await self._uploads.abandon(session)
+            except NotFound:
+                return
+            except KrakenError:
+                continue
+            return
 
     async def _take(self, request: web.Request, repository: RepositoryName, session: SessionId) -> int:
         """Append the body of a request. Returns: the new end of the session."""
