@@ -27,7 +27,7 @@ COUNTS = Counts(origins=1, trackers=1, indexes=1, proxies=1, agents=1)
 DISK = 24 * MIB
 INDEX_DISK = MIB
 TOO_MUCH = 32 * MIB
-SETTINGS = {"agent": {"cache": {"min_free_bytes": 0}, "swarm": {"linger_seconds": 0}}}
+SETTINGS = {"agent": {"cache": {"min_free_bytes": 0}}}
 _seeds = count(6000)
 
 
@@ -184,7 +184,6 @@ async def test_an_agent_lets_old_blobs_go_when_its_disk_is_full(cluster: DevClus
     with ballast(cluster["agent-1"].data, 12 * MIB):
         for digest, data in zip(digests, blobs, strict=True):
             assert await pull(cluster.agent, digest) == right(digest, len(data))
-            await until(lambda: cluster.metric("agent-1", "kraken_p2p_swarms") == 0, "the blob is not in use any more")
 
     assert cluster.metric("agent-1", "kraken_evictions_total") > 0
     assert cluster.blob_path("agent-1", digests[-1]).exists()

@@ -17,6 +17,7 @@ from kraken.cluster.io.node_route import add_node_route
 from kraken.core.metainfo import SwarmId
 from kraken.core.peers import Address, Role
 from kraken.index.client import IndexClient
+from kraken.observability.events import Event
 from kraken.observability.logs import get_logger
 from kraken.observability.metrics import Metrics
 from kraken.oci.io.routes import RegistryRoutes
@@ -45,7 +46,7 @@ class Agent:
         self._settings = settings
         self.name = settings.name
         self.metrics = Metrics(KIND, settings.name)
-        log = get_logger(KIND, settings.name)
+        log = self._log = get_logger(KIND, settings.name)
         clock = SystemClock()
         self._threads = FileThreads()
         self._tasks = Tasks(log, self.metrics)
@@ -102,6 +103,8 @@ class Agent:
     async def start(self) -> None:
         await self.blobs.start()
         await self._known.start()
+        if self._known.failure is not None:
+            self._log.warning(Event.MANIFESTS_NOT_KEPT, error=self._known.failure)
         await self.node.start()
         await self._trackers.start()
         await self._indexes.start()

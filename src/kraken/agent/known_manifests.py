@@ -12,7 +12,6 @@ from contextlib import suppress
 from pathlib import Path
 
 from kraken.core.digest import Digest
-from kraken.core.errors import BadConfig
 from kraken.oci.manifests import ManifestRecord
 from kraken.oci.references import Reference, RepositoryName
 from kraken.runtime.threads import FileThreads
@@ -34,20 +33,24 @@ CREATE TABLE IF NOT EXISTS known (
 
 
 class KnownManifests:
-    """A table of manifests by repository and reference. Its file may be deleted at any time."""
+    """A table of manifests by repository and reference. Its file may be deleted at any time.
+
+    `failure` says why what is learned is kept in memory only; None when it lasts.
+    """
 
     def __init__(self, path: Path, threads: FileThreads) -> None:
         self._path = path
         self._threads = threads
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
+        self.failure: str | None = None
 
     async def start(self) -> None:
-        """Open the file. Raises: BadConfig, when it cannot be used."""
+        """Open the file; a damaged one is begun anew. An agent starts also where there is no room for it."""
         try:
-            self._connection = await self._threads.run(self._open)
+            self._connection = await self._threads.run(self._open, str(self._path))
         except sqlite3.Error as error:
-            raise BadConfig(f"{self._path} cannot be used: {error}; delete it, it is only a cache") from error
+            self._connection = await self._threads.run(self._begin_anew, error)
 
     async def close(self) -> None:
         if self._connection is not None:
@@ -65,12 +68,25 @@ class KnownManifests:
         with suppress(sqlite3.Error):  # a full disk is no reason to fail a pull: it is asked for again
             await self._threads.run(self._put, str(repository), {str(reference), str(record.digest)}, record)
 
-    def _open(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None)
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=NORMAL")  # losing the last entries loses nothing but time
-        connection.execute(_SCHEMA)
+    def _open(self, path: str) -> sqlite3.Connection:
+        connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=NORMAL")  # losing the last entries loses nothing but time
+            connection.execute(_SCHEMA)
+        except BaseException:
+            connection.close()
+            raise
         return connection
+
+    def _begin_anew(self, why: sqlite3.Error) -> sqlite3.Connection:
+        try:
+            for suffix in ("", "-wal", "-shm"):
+                self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+            return self._open(str(self._path))
+        except (sqlite3.Error, OSError):
+            self.failure = f"{self._path} cannot be used: {why}"
+            return self._open(":memory:")
 
     def _close(self) -> None:
         with self._lock:  # the caller of a query may be gone, and the query still at work

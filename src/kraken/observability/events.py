@@ -28,6 +28,7 @@ class Event(StrEnum):
     PUSH_FINISHED = "push_finished"  # digest, bytes, seconds
     PUSH_FAILED = "push_failed"
     TAG_SERVED_STALE = "tag_served_stale"  # repository, tag, digest, error: no index node answered
+    MANIFESTS_NOT_KEPT = "manifests_not_kept"  # error: what tags mean is remembered until the next restart only
     TAG_WRITTEN = "tag_written"  # repository, tag, digest
 
     DOWNLOAD_STARTED = "download_started"

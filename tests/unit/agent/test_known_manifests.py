@@ -12,7 +12,6 @@ import pytest
 from kraken.agent import known_manifests
 from kraken.agent.known_manifests import KnownManifests
 from kraken.core.digest import Digest
-from kraken.core.errors import BadConfig
 from kraken.oci.manifests import OCI_MANIFEST, ManifestRecord
 from kraken.oci.references import RepositoryName, Tag
 from kraken.runtime.threads import FileThreads
@@ -69,12 +68,23 @@ async def test_the_oldest_go_when_there_are_too_many(tmp_path: Path, monkeypatch
         assert 8 <= len(known_tags) <= 11, "two rows each: the tag, and the digest"
 
 
-async def test_a_file_that_is_no_database_says_what_to_do(tmp_path: Path) -> None:
-    (tmp_path / "known").write_bytes(b"not a database" * 100)
+async def test_a_damaged_file_is_begun_anew(tmp_path: Path) -> None:
+    path = tmp_path / "known"
+    path.write_bytes(b"not a database" * 100)
 
-    with pytest.raises(BadConfig, match="delete it, it is only a cache"):
-        async with opened(tmp_path / "known"):
-            pass
+    async with opened(path) as known:
+        assert known.failure is None
+        await known.put(APP, Tag("v1"), a_record())
+    async with opened(path) as known:
+        assert await known.get(APP, Tag("v1")) == a_record()
+
+
+async def test_where_no_file_can_be_made_the_memory_lasts_until_the_end(tmp_path: Path) -> None:
+    async with opened(tmp_path / "missing" / "known") as known:
+        await known.put(APP, Tag("v1"), a_record())
+
+        assert await known.get(APP, Tag("v1")) == a_record()
+        assert known.failure is not None
 
 
 async def test_a_memory_that_fails_knows_nothing_and_fails_nobody(tmp_path: Path) -> None:
