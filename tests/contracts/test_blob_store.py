@@ -161,6 +161,19 @@ async def test_a_demoted_blob_wants_only_its_bad_piece(stores: Stores) -> None:
         assert await file.read(0, file.size) == blob.data
 
 
+async def test_a_demoted_blob_holds_only_pieces_that_were_hashed(stores: Stores) -> None:
+    blob = a_blob(pieces=4)
+    await put(stores, blob)
+    with await stores.blobs.open(blob.digest) as file:
+        for piece in (0, 2, 3):
+            damage(file, blob.metainfo.pieces.start(PieceIndex(piece)))
+        assert not await file.verify(PieceIndex(0))
+
+        await stores.blobs.demote(file)
+
+        assert file.held == 0b0010
+
+
 async def test_filling_a_complete_blob_that_lost_a_piece_demotes_it(stores: Stores) -> None:
     blob = a_blob(pieces=2)
     await put(stores, blob)

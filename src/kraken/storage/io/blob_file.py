@@ -306,7 +306,7 @@ class BlobFile:
         try:
             for view in steps_of(self.fd, start, start + pieces.size(piece)):
                 hashes += [blake3(view[at : at + BLOCK_LENGTH]).digest() for at in range(0, len(view), BLOCK_LENGTH)]
-        except Corrupt:  # cut short
+        except (Corrupt, OSError):  # cut short, or the disk cannot read it any more
             return False
         return combine(b"".join(hashes)) == self.metainfo.piece_hash(piece)
 
