@@ -369,7 +369,10 @@ async def test_an_origin_that_fails_during_an_upload_is_told_and_never_waited_fo
     async with small_cluster(tmp_path, 1, 1, PushSettings(stall_seconds=0.3)) as cluster:
         await cluster.running.stop(cluster.origins[0])
         failing = await asyncio.start_server(origin_that(behaviour), "127.0.0.1", cluster.origins[0].http.port)
-        async with failing, http_session(cluster.proxy.http) as session:
+        # Closed without waiting, for what holds its connection never lets go of it.
+        async with contextlib.AsyncExitStack() as stack:
+            stack.callback(failing.close)
+            session = await stack.enter_async_context(http_session(cluster.proxy.http))
             location = f"{UPLOADS}{uuid.uuid4().hex}"
             path = closing(location) if method == "PUT" else location
             answer = await Client(session).ask(method, path, in_pieces(DATA * 20))
