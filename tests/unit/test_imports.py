@@ -54,7 +54,7 @@ def statements(tree: ast.AST) -> Iterator[ast.AST]:
 
 
 def layer(module: str) -> str:
-    """The layer of one of our modules: core, engine:<name>, io:<name>, support:<name>, component:<name> or cli."""
+    """The layer of one of ours: core, engine:<name>, io:<name>, support:<name>, component:<name>, sim or cli."""
     parts = module.split(".")[1:] or ["kraken"]
     top = parts[0]
     if top in ENGINES:
@@ -63,7 +63,7 @@ def layer(module: str) -> str:
         return f"component:{top}"
     if top in ("runtime", "observability", "config"):
         return f"support:{top}"
-    return {"core": "core", "cli": "cli", "kraken": "root", "__main__": "cli"}[top]
+    return {"core": "core", "cli": "cli", "sim": "sim", "kraken": "root", "__main__": "cli"}[top]
 
 
 def may_import(module: str, other: str) -> bool:
@@ -75,6 +75,8 @@ def may_import(module: str, other: str) -> bool:
         return True
     if kind == "component" and their_kind == "component":
         return other in (f"kraken.{their_name}.client", f"kraken.{their_name}.messages")
+    if kind == "sim":  # beside the components: it sees the engines, and the tracker's
+        return their_kind == "engine" or other in TRACKER_ENGINE
     allowed = {
         "core": set[str](),
         "root": set[str](),
@@ -87,6 +89,8 @@ def may_import(module: str, other: str) -> bool:
         return their_kind in allowed and their_name in SUPPORT_IMPORTS[name]
     return their_kind in allowed and not (their_kind == "support" and their_name == "config")
 
+
+TRACKER_ENGINE = ("kraken.tracker.peer_table", "kraken.tracker.messages", "kraken.tracker.settings")
 
 SUPPORT_IMPORTS = {"observability": set[str](), "runtime": {"observability"}, "config": set[str]()}
 """Beyond core."""

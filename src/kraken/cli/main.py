@@ -143,6 +143,60 @@ def demo(
     raise typer.Exit(run(agents=agents, image_mib=mib))
 
 
+@app.command()
+def sim(
+    hosts: Annotated[int, typer.Option(min=1, max=100_000, help="Agents that pull.")] = 100,
+    blob: Annotated[str, typer.Option(help="Size of the blob.")] = "1GiB",
+    origins: Annotated[int, typer.Option(min=1, max=100)] = 3,
+    arrivals: Annotated[str, typer.Option(help="Agents begin within this time, evenly at random.")] = "0.2s",
+    seed: Annotated[int, typer.Option(help="One seed gives one run, event by event.")] = 1,
+    link: Annotated[str, typer.Option(help="Speed of each host, each way.")] = "1GB/s",
+    rtt: Annotated[str, typer.Option(help="Round trip, at the least; half as much again at the most.")] = "0.5ms",
+    window: Annotated[str, typer.Option(help="Bytes under way on one connection.")] = "512KiB",
+    graph: Annotated[
+        str, typer.Option(help="tracker, or regular:12 for an ideal graph of 12 connections.")
+    ] = "tracker",
+    piece: Annotated[str, typer.Option(help="Piece length; the product's own rule if not given.")] = "",
+    deaths: Annotated[str, typer.Option(help="Part of the agents that lose power meanwhile.")] = "0%",
+    stragglers: Annotated[str, typer.Option(help="Part of the agents with a tenth of the speed.")] = "0%",
+    liars: Annotated[int, typer.Option(min=0, help="Agents that send corrupt pieces only.")] = 0,
+    late: Annotated[str, typer.Option(help="Part of the agents that begins half a second later.")] = "0%",
+    tracker_service: Annotated[str, typer.Option(help="Work of the tracker for an announce.")] = "0us",
+    control_waits: Annotated[
+        bool, typer.Option("--control-waits", help="Let messages queue behind the piece that is being sent.")
+    ] = False,
+    reader: Annotated[bool, typer.Option("--reader", help="Give each agent a reader at line rate.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+    plot: Annotated[Path | None, typer.Option(help="Write a picture of the run there, as SVG.")] = None,
+) -> None:
+    """Simulate a crowd that pulls one blob: the engines that ship, under a virtual clock."""
+    from kraken.cli.sim import run
+    from kraken.core.errors import Invalid
+    from kraken.sim import units
+    from kraken.sim.scenario import Faults, Network, Scenario
+
+    try:
+        scenario = Scenario(
+            hosts=hosts,
+            blob=units.size(blob),
+            origins=origins,
+            arrivals=units.seconds(arrivals),
+            late=units.part(late),
+            seed=seed,
+            piece=units.size(piece) if piece else None,
+            degree=units.graph(graph),
+            readers=reader,
+            tracker_service=units.seconds(tracker_service),
+            network=Network(
+                units.rate(link), units.seconds(rtt), window=units.size(window), control_waits=control_waits
+            ),
+            faults=Faults(deaths=units.part(deaths), stragglers=units.part(stragglers), liars=liars),
+        )
+    except Invalid as error:
+        raise BadConfig(f"sim: {error}") from error
+    raise typer.Exit(run(scenario, as_json=as_json, plot=plot))
+
+
 def _run(kind_name: str, config: Path) -> None:
     from kraken.cli.kinds import Kind, component, settings_class
     from kraken.config.loader import load

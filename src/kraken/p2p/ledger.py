@@ -14,6 +14,9 @@ PeerKey = NewType("PeerKey", int)  # a connection's number, never used twice by 
 
 _SAMPLES = 64
 
+_UNKNOWN_SECONDS = 1.0
+"""Before the first piece has come, no request is late sooner: a slow link is not to be taken for dead peers."""
+
 
 @dataclass(frozen=True, slots=True)
 class Overdue:
@@ -34,7 +37,8 @@ class RequestLedger:
     """Outstanding requests of one swarm.
 
     A request is late after max(floor, factor x median of the recent request-to-piece times), which
-    doubles with each expiry since the last piece came. All times are seconds.
+    doubles with each expiry since the last piece came; before any piece came the floor is a second at least. All
+    times are seconds.
     """
 
     def __init__(self, floor: float, factor: float) -> None:
@@ -58,7 +62,9 @@ class RequestLedger:
     def timeout(self) -> float:
         """Seconds after which a request made now would be late."""
         times = self._sorted
-        median = (times[(len(times) - 1) // 2] + times[len(times) // 2]) / 2 if times else 0.0
+        if not times:
+            return max(self._floor, _UNKNOWN_SECONDS) * self._patience
+        median = (times[(len(times) - 1) // 2] + times[len(times) // 2]) / 2
         return max(self._floor, median * self._factor) * self._patience
 
     def count(self, peer: PeerKey) -> int:

@@ -60,7 +60,12 @@ class SwarmSettings:
         meaning="Connections that a node opens by itself. Degree 6 to 20 all reach 0.97 of line rate.",
     )
     accept: int = setting(
-        16, low=1, high=256, meaning="Connections in all, in one swarm; a further peer is refused and tries the next."
+        24,
+        low=1,
+        high=256,
+        meaning="Connections in all, in one swarm; a further peer is refused and tries the next. Every host dials 8, "
+        "so it has 16 on average; with 16 for a limit the first hosts of a crowd are full of each other, and 1,000 "
+        "hosts that arrive within 0.2 s reach 0.84 instead of 0.98.",
     )
     few_peers: int = setting(
         5, low=0, high=64, meaning="With fewer connections than this a downloading node asks the tracker again early."
@@ -102,7 +107,7 @@ class SwarmSettings:
         "costs nothing and cuts the reader's lag from 1.0 to 0.6 blob times; 1.0 kills a flash crowd.",
     )
     timeout_floor_seconds: float = setting(
-        1.0,
+        0.3,
         unit=Unit.SECONDS,
         low=0.05,
         high=60,

@@ -74,3 +74,12 @@ def test_what_was_not_asked_for_does_not_arrive() -> None:
     assert ledger.withdrawn(ANNA, ONE)
     assert not ledger.withdrawn(ANNA, ONE)
     assert ledger.arrived(ANNA, ONE, now=1.0) is None
+
+
+def test_before_the_first_piece_no_request_is_late_within_a_second_for_the_link_may_be_slow() -> None:
+    ledger = RequestLedger(floor=0.3, factor=4.0)
+    assert ledger.timeout == 1.0
+
+    ledger.asked(ANNA, ONE, now=0.0)
+    ledger.arrived(ANNA, ONE, now=0.01)
+    assert ledger.timeout == 0.3

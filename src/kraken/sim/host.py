@@ -1,0 +1,89 @@
+"""A simulated host, and its connections."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from dataclasses import dataclass, field
+
+from kraken.core.pieces import PieceIndex
+from kraken.p2p.announces import AnnounceSchedule
+from kraken.p2p.dialing import Candidate
+from kraken.p2p.events import Event
+from kraken.p2p.ledger import PeerKey
+from kraken.p2p.swarm import Swarm
+from kraken.tracker.messages import PeerEntry
+
+NEVER = float("inf")
+
+
+@dataclass(slots=True, eq=False)
+class Wire:
+    """One direction of a connection."""
+
+    sender: Host
+    receiver: Host
+    key: PeerKey  # how the sender knows the receiver
+    peer_key: PeerKey  # how the receiver knows the sender
+    open: bool = True
+    piece: PieceIndex = PieceIndex(0)
+    left: int = 0  # bytes of that piece which the link has not sent
+    returns: deque[float] = field(default_factory=deque)  # when the quanta under way will have been acknowledged
+    last_arrival: float = 0.0
+    heard_at: float = 0.0  # when payload last reached the receiver
+    unwanted: set[PieceIndex] = field(default_factory=set)  # what the receiver no longer wants of this sender
+    behind: list[Event] = field(default_factory=list)  # messages that wait until the piece is out
+
+
+@dataclass(slots=True, eq=False)
+class Link:
+    """A host's access to the network: what it sends goes by turns, what it receives first come first served."""
+
+    seconds_per_byte: float
+    active: deque[Wire] = field(default_factory=deque)  # connections with something to send, the next one first
+    sending: bool = False
+    wake_at: float = NEVER  # when the first window opens, while all are closed
+    down_free: float = 0.0  # when all that is on its way in will be in
+
+
+@dataclass(slots=True, eq=False)
+class Tally:
+    """What a host sent and received."""
+
+    sent: int = 0  # bytes of pieces, as all here
+    received: int = 0
+    duplicate: int = 0
+    haves: int = 0  # messages sent, as the rest
+    requests: int = 0
+    announces: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Host:
+    """An agent or an origin: its engines, its link, and what became of it."""
+
+    number: int
+    engine: Swarm
+    rng: random.Random
+    schedule: AnnounceSchedule
+    candidate: Candidate
+    entry: PeerEntry
+    origin: bool
+    link: Link
+    begun: bool = False
+    began_at: float = 0.0
+    finished_at: float | None = None
+    dead: bool = False
+    lies: bool = False
+    slow: bool = False
+    timer: float = NEVER
+    told_at: float = 0.0  # when the engine last heard who sends payload
+    schedule_timer: float = NEVER
+    wires: dict[PeerKey, Wire] = field(default_factory=dict)  # outgoing, by our own key
+    connected: dict[int, Wire] = field(default_factory=dict)  # the same, by the number of the other host
+    greeting: int = 0  # connections that will stand in a moment
+    most_connected: int = 0
+    banned: set[int] = field(default_factory=set)
+    tally: Tally = field(default_factory=Tally)
+    frontier: int = 0  # pieces that are here without a gap
+    read_at: float = 0.0  # when a reader at line rate has read up to the frontier

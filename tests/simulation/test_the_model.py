@@ -1,0 +1,72 @@
+"""The model of the network: what must come out of it whatever the policy is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from tests.simulation.crowds import QUICK, figures, instant, ran
+
+from kraken.core.pieces import MIB
+from kraken.p2p.settings import SwarmSettings
+
+
+def test_one_host_and_one_origin_without_latency_run_at_line_rate() -> None:
+    alone = figures(instant(replace(QUICK, hosts=1, origins=1, degree=0)))
+
+    assert alone.p50 == pytest.approx(1.0, abs=1e-9)
+    assert alone.origin_copies == (1.0,)
+
+
+def test_one_host_and_three_origins_lose_the_first_round_trips_only() -> None:
+    alone = figures(replace(QUICK, hosts=1, degree=0, arrivals=0.0, blob=1024 * MIB, piece=MIB))
+
+    assert 0.99 < alone.p50 < 1.0
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("latency", [True, False])
+def test_nobody_beats_the_floor_of_whole_pieces(seed: int, latency: bool) -> None:
+    crowd = replace(QUICK, hosts=60, degree=12, arrivals=0.0, seed=seed)
+    outcome = figures(crowd if latency else instant(crowd))
+
+    assert outcome.p50 <= outcome.floor
+    assert outcome.slowest > 0.8
+
+
+def test_bytes_are_conserved() -> None:
+    world = ran(QUICK)
+
+    sent = sum(host.tally.sent for host in world.hosts)
+    received = sum(host.tally.received for host in world.hosts)
+    assert sent == received == sum(QUICK.blob + host.tally.duplicate for host in world.agents)
+    assert figures(QUICK).duplicate_percent < 0.5
+
+
+def test_no_link_carries_more_than_it_can() -> None:
+    world = ran(QUICK)
+    last = max(host.finished_at or 0.0 for host in world.agents)
+
+    assert all(host.tally.sent / QUICK.network.link <= last for host in world.hosts)
+
+
+def test_no_host_has_more_connections_than_it_dials_and_accepts() -> None:
+    most = QUICK.swarm.accept + QUICK.swarm.dial + QUICK.announce.origins
+
+    assert all(host.most_connected <= most for host in ran(QUICK).agents)
+    assert all(host.most_connected <= QUICK.swarm.accept for host in ran(QUICK).origins)
+
+
+def test_one_upload_slot_loses_half_to_receivers_that_are_busy() -> None:
+    crowd = replace(QUICK, hosts=60, degree=12, arrivals=0.0, blob=256 * MIB, piece=MIB)  # twice the window
+    one_slot = replace(crowd, swarm=SwarmSettings(upload_slots=1))
+
+    assert figures(one_slot).p50 < 0.65
+    assert figures(crowd).p50 > 0.85
+
+
+def test_one_seed_gives_one_run_and_another_seed_another() -> None:
+    again, other = figures(replace(QUICK, horizon=3599.0)), figures(replace(QUICK, seed=2))
+
+    assert figures(QUICK).digest == again.digest != other.digest
+    assert figures(QUICK).events == again.events

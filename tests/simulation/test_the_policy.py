@@ -1,0 +1,53 @@
+"""The policy that ships, in crowds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from tests.simulation.crowds import QUICK, figures, ran
+
+from kraken.core.pieces import GIB, MIB
+from kraken.sim.scenario import Faults, Scenario
+
+
+def test_a_crowd_runs_at_95_percent_of_line_rate() -> None:
+    crowd = figures(Scenario(hosts=100, blob=GIB, arrivals=0.2))
+
+    assert crowd.p50 >= 0.95
+    assert crowd.p99 >= 0.90
+    assert crowd.duplicate_percent <= 0.5
+    assert all(copies <= 1.5 for copies in crowd.origin_copies)
+
+
+@pytest.mark.parametrize("hosts", [3, 10, 30])
+def test_origins_upload_at_most_one_and_a_half_copies_each(hosts: int) -> None:
+    assert max(figures(replace(QUICK, hosts=hosts)).origin_copies) <= 1.5
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_every_live_host_finishes_although_some_die_dawdle_and_lie(seed: int) -> None:
+    faults = Faults(deaths=0.03, stragglers=0.03, liars=1)
+    crowd = replace(QUICK, hosts=40, faults=faults, seed=seed)
+
+    assert ran(crowd).unfinished() == []
+    assert figures(crowd).dead == 1
+
+
+def test_late_joiners_find_a_crowd_that_serves_them_at_line_rate() -> None:
+    crowd = replace(QUICK, late=0.1, late_at=0.2)
+    late = [host for host in ran(crowd).agents if host.began_at >= 0.2]
+
+    assert len(late) == 3
+    assert all(host.finished_at is not None and host.finished_at - host.began_at < 0.2 for host in late)
+
+
+def test_a_reader_at_line_rate_need_not_wait_for_the_whole_blob() -> None:
+    lag = figures(replace(QUICK, readers=True)).reader_lag_p50
+
+    assert lag is not None
+    assert lag <= 0.75
+
+
+def test_a_small_blob_takes_tens_of_milliseconds() -> None:
+    assert figures(Scenario(hosts=100, blob=20 * MIB, arrivals=0.0)).p99_seconds <= 0.050
