@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from bench.figures import Figure
@@ -11,7 +12,7 @@ RUNS = 5
 SIZE = GIB
 
 _NGINX = """
-worker_processes 1; daemon off; pid {folder}/nginx.pid; error_log {folder}/nginx.err;
+{user}worker_processes 1; daemon off; pid {folder}/nginx.pid; error_log {folder}/nginx.err;
 events {{ worker_connections 64; }}
 http {{ access_log off; sendfile on; client_body_temp_path {folder}/t1; proxy_temp_path {folder}/t2;
   fastcgi_temp_path {folder}/t3; uwsgi_temp_path {folder}/t4; scgi_temp_path {folder}/t5;
@@ -30,7 +31,8 @@ def measure(folder: Path, members: list[Member]) -> list[Figure]:
     get(url)  # fetch it from the swarm
     port = free_port()
     config = folder / "nginx.conf"
-    config.write_text(_NGINX.format(folder=folder, port=port, root=folder))
+    user = "user root; " if os.geteuid() == 0 else ""  # its worker must read what root's folder holds
+    config.write_text(_NGINX.format(user=user, folder=folder, port=port, root=folder))
     ours, theirs = [], []
     with process(["nginx", "-c", str(config)], folder / "nginx.log") as nginx:
         until(lambda: answers(port))

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from bench.figures import Figure
@@ -25,20 +27,32 @@ http: {{addr: "127.0.0.1:{port}"}}
 
 
 def measure(folder: Path) -> list[Figure]:
-    """Mark: no more CPU than docker-registry."""
+    """Mark: no more CPU than docker-registry.
+
+    Both run at once and are pushed to in turn, now one first, now the other: what a machine must pay for page
+    cache that is touched for the first time then falls on both alike.
+    """
     files = [folder / f"push{number}.bin" for number in range(RUNS + 1)]
-    digests = [seeded_file(path, SIZE, seed=10 + number) for number, path in enumerate(files)]
-    pushes = list(zip(files, digests, strict=True))
-    with cluster(folder, origins=1, trackers=1, indexes=1, proxies=1, agents=0) as members:
-        one = _costs(members, pushes)
-    theirs = _docker_registry(folder, pushes)
+    pushes = [(path, seeded_file(path, SIZE, seed=10 + number)) for number, path in enumerate(files)]
+    ours: list[tuple[float, float]] = []
+    theirs: list[tuple[float, float]] = []
+    with (
+        cluster(folder, origins=1, trackers=1, indexes=1, proxies=1, agents=0) as members,
+        _docker_registry(folder) as (url, pid),
+    ):
+        proxy, pids = _pushed_to(members)
+        turns = [(ours, proxy, pids), (theirs, url, [pid])]
+        for path, digest in pushes:
+            for costs, registry, of_pids in turns:
+                costs.append(_cost(registry, of_pids, path, digest))
+            turns.reverse()
     with cluster(folder, origins=3, trackers=1, indexes=1, proxies=1, agents=0) as members:
-        three = _costs(members, pushes)
+        three = [_cost(*_pushed_to(members), path, digest) for path, digest in pushes]
     for path in files:
         path.unlink()
-    ratios = tuple(mine / other for (mine, _), (other, _) in zip(one, theirs, strict=True))
+    ratios = tuple(mine / other for (mine, _), (other, _) in zip(ours[1:], theirs[1:], strict=True))
     return [
-        *_figures("kraken, one copy", one),
+        *_figures("kraken, one copy", ours),
         *_figures("docker-registry, one copy", theirs),
         *_figures("kraken, three copies", three),
         Figure("push", "kraken / docker-registry", "CPU ratio", ratios, 1.0, "x docker-registry"),
@@ -46,19 +60,22 @@ def measure(folder: Path) -> list[Figure]:
 
 
 def _figures(who: str, costs: list[tuple[float, float]]) -> list[Figure]:
+    measured = costs[1:]  # the first warms up
     return [
-        Figure("push", who, "CPU s/GB", tuple(cpu for cpu, _ in costs)),
-        Figure("push", f"{who}, wall", "s/GB", tuple(wall for _, wall in costs)),
+        Figure("push", who, "CPU s/GB", tuple(cpu for cpu, _ in measured)),
+        Figure("push", f"{who}, wall", "s/GB", tuple(wall for _, wall in measured)),
     ]
 
 
-def _costs(members: list[Member], pushes: list[tuple[Path, str]]) -> list[tuple[float, float]]:
+def _pushed_to(members: list[Member]) -> tuple[str, list[int]]:
+    """Where a cluster is pushed to, and the processes that a push costs."""
     proxy = next(member for member in members if member.kind == "proxy")
-    pids = [member.pid for member in members if member.kind in ("proxy", "origin")]
-    return [_cost(proxy.http, pids, path, digest) for path, digest in pushes][1:]  # the first warms up
+    return proxy.http, [member.pid for member in members if member.kind in ("proxy", "origin")]
 
 
-def _docker_registry(folder: Path, pushes: list[tuple[Path, str]]) -> list[tuple[float, float]]:
+@contextmanager
+def _docker_registry(folder: Path) -> Iterator[tuple[str, int]]:
+    """A running docker-registry: its URL and pid."""
     port = free_port()
     data = folder / "docker-registry"
     config = folder / "registry.yml"
@@ -66,10 +83,8 @@ def _docker_registry(folder: Path, pushes: list[tuple[Path, str]]) -> list[tuple
     env = {name: value for name, value in os.environ.items() if name != "AWS_CA_BUNDLE"}
     with process(["docker-registry", "serve", str(config)], folder / "registry.log", env) as registry:
         until(lambda: answers(port))
-        url = f"http://127.0.0.1:{port}"
-        costs = [_cost(url, [registry.pid], path, digest) for path, digest in pushes][1:]
+        yield f"http://127.0.0.1:{port}", registry.pid
     shutil.rmtree(data)
-    return costs
 
 
 def _cost(registry: str, pids: list[int], path: Path, digest: str) -> tuple[float, float]:
