@@ -24,7 +24,6 @@ class Event(StrEnum):
     PULL_STARTED = "pull_started"
     PULL_FINISHED = "pull_finished"  # digest, bytes, seconds, from_cache, from_peers, from_origins
     PULL_FAILED = "pull_failed"
-    PUSH_STARTED = "push_started"
     PUSH_FINISHED = "push_finished"  # digest, bytes, seconds
     PUSH_FAILED = "push_failed"
     TAG_SERVED_STALE = "tag_served_stale"  # repository, tag, digest, error: no index node answered
@@ -35,7 +34,6 @@ class Event(StrEnum):
     DOWNLOAD_FINISHED = "download_finished"
     DOWNLOAD_FAILED = "download_failed"
     DOWNLOAD_STOPPED = "download_stopped"
-    PEER_JOINED = "peer_joined"
     PEER_LEFT = "peer_left"
     PEER_REFUSED = "peer_refused"
     PEER_BANNED = "peer_banned"  # peer, reason
@@ -54,4 +52,3 @@ class Event(StrEnum):
 
     HOST_UP = "host_up"  # kind, host
     HOST_DOWN = "host_down"  # kind, host, error
-    METAINFO_FAILED = "metainfo_failed"
