@@ -85,7 +85,9 @@ def _from_environment(
         for name in sorted(environ)
         if name.startswith(ENVIRONMENT_PREFIX) and name not in known
     ]
-    return {
-        kind: from_environment({name: text for name, text in environ.items() if name in names[kind]}, schema).values
+    sources = {
+        kind: from_environment({name: text for name, text in environ.items() if name in names[kind]}, schema)
         for kind, schema in schemas.items()
     }
+    problems += dict.fromkeys(problem for source in sources.values() for problem in source.problems)
+    return {kind: source.values for kind, source in sources.items()}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import socket
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 
 from kraken.config.loader import with_component
-from kraken.config.schema import Option, Schema, schema_of
-from kraken.config.sources import variable_name
+from kraken.config.schema import Option, Schema, schema_of, schema_of_item
+from kraken.config.sources import variable_name, variables_of
 from kraken.config.values import write
 
 _WIDTH = 100
@@ -20,7 +20,8 @@ INTRODUCTION = """\
 
 Each component reads one YAML file, `kraken <component> --config FILE`, and then the environment, which goes before
 the file: `http.listen` is `KRAKEN_HTTP__LISTEN` there, a list is written with commas. Everything has a default
-that works on one machine; what a file must say is its `component`.
+that works on one machine; what a file must say is its `component`. A list of sections is written in the file, as a YAML
+list of mappings (`- name: x`), and its keys stand below as `list[].name`; no environment variable sets those.
 
 Bytes may be written as `1048576` or `64MiB` (KiB, MiB, GiB, TiB), seconds as `5`, `0.5`, `250ms`, `10s`, `5m` or `2h`,
 fractions as `0.25` or `25%`. Addresses are `host:port`. An unknown key, a wrong type, or an unknown `KRAKEN_*` variable
@@ -30,14 +31,15 @@ is an error with exit code 2; `kraken config check FILE` tells all of them at on
 
 def as_text(kind: str, root: type) -> str:
     """Every setting of a component, for a terminal."""
-    blocks = [_text_block(option) for option in _schema(kind, root).options.values()]
-    return "\n".join(blocks)
+    schema = with_component(schema_of(root), kind)
+    variables = variables_of(schema)
+    return "\n".join(_text_block(option, variables) for option in _options(schema))
 
 
 def as_markdown(kind: str, root: type) -> str:
     """Every setting of a component, as a chapter with one table."""
     lines = [f"## {kind}", "", "| key | type | unit | default | meaning |", "| --- | --- | --- | --- | --- |"]
-    for option in _schema(kind, root).options.values():
+    for option in _options(with_component(schema_of(root), kind)):
         cells = (f"`{option.path}`", option.type_name, option.unit.value, f"`{default_text(option)}`", _meaning(option))
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"
@@ -58,13 +60,19 @@ def default_text(option: Option) -> str:
     return text
 
 
-def _schema(kind: str, root: type) -> Schema:
-    return with_component(schema_of(root), kind)
+def _options(schema: Schema) -> Iterator[Option]:
+    """Every setting, and behind a list of sections those of any of them."""
+    for option in schema.options.values():
+        yield option
+        if option.holds_sections:
+            yield from _options(schema_of_item(option))
 
 
-def _text_block(option: Option) -> str:
+def _text_block(option: Option, variables: Container[str]) -> str:
     head = f"{option.path}: {default_text(option)}"
-    kind = ", ".join(filter(None, (option.type_name, option.unit.value, variable_name(option.key))))
+    variable = variable_name(option.key)
+    how = variable if variable in variables else "in a file only"
+    kind = ", ".join(filter(None, (option.type_name, option.unit.value, how)))
     meaning = textwrap.wrap(_meaning(option), _WIDTH, initial_indent="    ", subsequent_indent="    ")
     return "\n".join([head, f"    ({kind})", *meaning])
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import yaml
 
 from kraken.config.nearest import suggestion
-from kraken.config.schema import Key, Schema, schema_of
+from kraken.config.schema import Key, Option, Schema, schema_of, schema_of_item
 from kraken.config.sources import Given, Source, from_environment, from_node, read_yaml
 from kraken.config.values import read
 from kraken.core.errors import BadConfig, Invalid
@@ -55,15 +55,15 @@ def build(schema: Schema, kind: str, sources: Iterable[Source]) -> Any:
 
     Raises: BadConfig, with one line for every problem of every source and value.
     """
-    problems: list[str] = []
-    given: dict[Key, Given] = {COMPONENT: Given(kind, "")} if COMPONENT in schema.options else {}
+    merged = Source({COMPONENT: Given(kind, "")} if COMPONENT in schema.options else {})
     for source in sources:
-        problems += source.problems
-        given |= source.values
-    values = _read_all(schema, given, problems)
-    settings = None if problems else _assemble(schema, schema.root, (), values, problems)
-    if problems:
-        raise BadConfig("\n".join(problems))
+        merged.values |= source.values
+        merged.sections |= source.sections
+        merged.problems += source.problems
+    values = _read_all(schema, merged, merged.problems)
+    settings = None if merged.problems else _assemble(schema, schema.root, (), values, merged, merged.problems)
+    if merged.problems:
+        raise BadConfig("\n".join(merged.problems))
     return settings
 
 
@@ -73,7 +73,7 @@ def with_component(schema: Schema, kind: str) -> Schema:
         return schema
     probe = schema_of(_Kind)
     option = dataclasses.replace(probe.options[COMPONENT], default=kind)
-    return Schema(schema.root, {COMPONENT: option} | schema.options, schema.sections)
+    return dataclasses.replace(schema, options={COMPONENT: option} | schema.options)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -96,33 +96,61 @@ def _component_value(node: yaml.MappingNode) -> tuple[str, int] | None:
     return None
 
 
-def _read_all(schema: Schema, given: Mapping[Key, Given], problems: list[str]) -> dict[Key, Any]:
+def _read_all(schema: Schema, source: Source, problems: list[str]) -> dict[Key, Any]:
     """A value for every setting: what was given, else its default."""
     values: dict[Key, Any] = {}
     for key, option in schema.options.items():
-        if key in given:
-            try:
-                values[key] = read(option, given[key].text)
-            except Invalid as error:
-                problems.append(f"{given[key].where}: {option.path} {error}")
+        if key in source.values:
+            values[key] = _read_given(option, source.values[key], problems)
         elif option.required:
-            problems.append(f"{option.path} must be set: {option.meaning}")
+            problems.append(f"{_place(source, key[:-1])}{option.path} must be set: {option.meaning}")
         else:
             values[key] = option.default
     return values
 
 
-def _assemble(schema: Schema, section: type, prefix: Key, values: Mapping[Key, Any], problems: list[str]) -> Any:
+def _read_given(option: Option, given: Given, problems: list[str]) -> Any:
+    """The value that was given; None, with a problem, when it is wrong."""
+    if option.holds_sections and given.text is not None:
+        return tuple(_read_item(option, number, item, problems) for number, item in enumerate(given.items))
+    try:
+        return read(option, given.text)
+    except Invalid as error:
+        problems.append(f"{given.where}: {option.path} {error}")
+        return None
+
+
+def _read_item(option: Option, number: int, item: Source, problems: list[str]) -> Any:
+    """The settings object of one section of a list; what is wrong with one does not hide what is with another."""
+    schema = schema_of_item(option, number)
+    own: list[str] = []
+    values = _read_all(schema, item, own)
+    made = None if own else _assemble(schema, schema.root, schema.prefix, values, item, own)
+    problems += own
+    return made
+
+
+def _assemble(
+    schema: Schema, section: type, prefix: Key, values: Mapping[Key, Any], source: Source, problems: list[str]
+) -> Any:
     """The settings object of a section with all that is nested in it; None, with a problem, when its class objects."""
     arguments: dict[str, Any] = {}
     for field in dataclasses.fields(section):
         key = (*prefix, field.name)
         nested = schema.sections.get(key)
-        arguments[field.name] = values[key] if nested is None else _assemble(schema, nested, key, values, problems)
+        arguments[field.name] = (
+            values[key] if nested is None else _assemble(schema, nested, key, values, source, problems)
+        )
     if problems:
         return None
     try:
         return section(**arguments)
     except Invalid as error:  # a rule over several settings, which only the class knows
-        problems.append(f"{'.'.join(prefix) or 'settings'}: {error}")
+        problems.append(f"{_place(source, prefix)}{'.'.join(prefix) or 'settings'}: {error}")
         return None
+
+
+def _place(source: Source, section: Key) -> str:
+    """Where a section begins, as the head of a message; nothing when no file has it."""
+    where = source.sections.get(section)
+    return "" if where is None else f"{where}: "

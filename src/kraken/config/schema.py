@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from kraken.core.peers import Address
-from kraken.core.settings import Unit
+from kraken.core.settings import REQUIRED, Unit
 
 _TYPE_NAMES: dict[type, str] = {
     str: "text",
@@ -31,7 +31,8 @@ Key = tuple[str, ...]
 class Option:
     """One setting.
 
-    `kind` is the type of the value, of one element where `many`; None is a value where `optional`.
+    `kind` is the type of the value, of one element where `many`; None is a value where `optional`. Where `many` and
+    `kind` is a settings class, it is a list of sections.
     """
 
     key: Key
@@ -51,8 +52,14 @@ class Option:
         return ".".join(self.key)
 
     @property
+    def holds_sections(self) -> bool:
+        return self.many and _is_section(self.kind)
+
+    @property
     def type_name(self) -> str:
         """The type in an operator's words."""
+        if self.holds_sections:
+            return "list of sections"
         name = _TYPE_NAMES.get(self.kind, self.kind.__name__.lower())
         if issubclass(self.kind, Enum):
             name = " | ".join(str(member.value) for member in self.kind)
@@ -63,9 +70,10 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """All keys of a root settings class, in the order of their declaration."""
+    """All keys of a root settings class, in the order of their declaration; all of them begin with `prefix`."""
 
     root: type
+    prefix: Key
     options: dict[Key, Option]
     sections: dict[Key, type]
 
@@ -76,39 +84,47 @@ class Schema:
         return list(dict.fromkeys(key[depth] for key in keys if len(key) > depth and key[:depth] == section))
 
 
-def schema_of(root: type) -> Schema:
+def schema_of(root: type, prefix: Key = ()) -> Schema:
     """The schema of a settings class and all that are nested in it."""
     options: dict[Key, Option] = {}
     sections: dict[Key, type] = {}
-    for key, found in _walk(root, (), None):
+    for key, found in _walk(root, prefix, REQUIRED):
         if isinstance(found, Option):
             options[key] = found
         else:
             sections[key] = found
-    return Schema(root, options, sections)
+    return Schema(root, prefix, options, sections)
+
+
+def schema_of_item(option: Option, number: int | None = None) -> Schema:
+    """The schema of one section of a list, whose keys are like `upstreams[0].name`, or `upstreams[].name` of any."""
+    *section, name = option.key
+    return schema_of(option.kind, (*section, f"{name}[{'' if number is None else number}]"))
 
 
 def _walk(section: type, prefix: Key, base: Any) -> Iterator[tuple[Key, Option | type]]:
-    """Args: base, the instance that the class around this section makes by default; its values are the defaults."""
+    """Args: base, the instance that the class around this section makes by default; its values are the defaults.
+    REQUIRED, where no class makes one: then the section's own class has the defaults.
+    """
     hints = typing.get_type_hints(section)
     for field in dataclasses.fields(section):
         key = (*prefix, field.name)
         hint = hints[field.name]
-        default = _default(field) if base is None else getattr(base, field.name)
-        if (
-            isinstance(hint, type) and dataclasses.is_dataclass(hint) and hint not in _TYPE_NAMES
-        ):  # an Address is a value
+        default = _default(field) if base is REQUIRED else getattr(base, field.name)
+        if _is_section(hint):
             yield key, hint
             yield from _walk(hint, key, default)
         else:
             yield key, _option(key, hint, field, default)
 
 
+def _is_section(hint: Any) -> bool:
+    return isinstance(hint, type) and dataclasses.is_dataclass(hint) and hint not in _TYPE_NAMES  # Address is a value
+
+
 def _default(field: dataclasses.Field[Any]) -> Any:
-    """A field's default; None where it has none."""
-    if field.default_factory is not dataclasses.MISSING:
-        return field.default_factory()
-    return None if field.default is dataclasses.MISSING else field.default
+    """A field's default; REQUIRED where it has none."""
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
 def _option(key: Key, hint: Any, field: dataclasses.Field[Any], default: Any) -> Option:
@@ -117,14 +133,14 @@ def _option(key: Key, hint: Any, field: dataclasses.Field[Any], default: Any) ->
     if many:
         kind = typing.get_args(kind)[0]
     computed = field.default_factory is not dataclasses.MISSING
-    required = field.default is dataclasses.MISSING and not computed
+    assert not (many and _is_section(kind) and default), f"{key}: a list of sections is empty by default"
     return Option(
         key=key,
         kind=kind,
         many=many,
         optional=optional,
         unit=field.metadata.get("unit", Unit.NONE),
-        required=required,
+        required=default is REQUIRED,
         default=default,
         computed=computed,
         meaning=field.metadata.get("meaning", ""),

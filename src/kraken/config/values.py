@@ -16,8 +16,8 @@ from kraken.core.errors import Invalid
 from kraken.core.peers import Address
 from kraken.core.settings import Unit
 
-Text = str | None | tuple[str, ...]
-"""What an operator wrote for one setting: a scalar, nothing (null), or a list of scalars."""
+Text = str | None | tuple[Any, ...]
+"""What an operator wrote for one setting: a scalar, nothing (null), or a list of scalars or of whole mappings."""
 
 _NUMBER = re.compile(r"([+-]?[0-9]+(?:\.[0-9]+)?)\s*([A-Za-z%]*)")
 _BYTES = {"": 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}

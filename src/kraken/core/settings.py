@@ -4,14 +4,18 @@
     class CacheSettings:
         max_bytes: int = setting(20 * GIB, unit=Unit.BYTES, meaning="The agent keeps at most this much.")
 
-`kraken.config` gathers such classes, reads values for them, and prints their documentation.
+A setting may be another such class, or, as `tuple[UpstreamSettings, ...]`, a list of them. `kraken.config` gathers such
+classes, reads values for them, and prints their documentation.
 """
 
 from __future__ import annotations
 
-from dataclasses import field
+from dataclasses import MISSING, field
 from enum import Enum
 from typing import Any
+
+REQUIRED: Any = MISSING
+"""The default of a setting that an operator must give. In its class it goes before those that have one."""
 
 
 class Unit(Enum):
@@ -33,8 +37,8 @@ def setting(
 ) -> Any:
     """A dataclass field with what an operator must know about it.
 
-    Args: default, the value, or a callable that makes it (a list, a nested settings class); meaning, one
-    or two full sentences; low and high, the inclusive limits of a number.
+    Args: default, the value, a callable that makes it (a list, a nested settings class), or REQUIRED; meaning,
+    one or two full sentences; low and high, the inclusive limits of a number.
     """
     metadata = {"meaning": meaning, "unit": unit, "low": low, "high": high}
     if callable(default):

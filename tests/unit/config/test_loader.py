@@ -115,7 +115,13 @@ def test_a_wrong_value_of_a_variable_names_the_variable(tmp_path: Path) -> None:
 def test_a_rule_over_several_settings_is_told_with_their_section(tmp_path: Path) -> None:
     path = write(tmp_path, "component: agent\ncache: {low_water: 95%}\n")
 
-    assert problems(path) == ["cache: low_water 0.95 is above high_water 0.92"]
+    assert problems(path) == [f"{path}:2: cache: low_water 0.95 is above high_water 0.92"]
+
+
+def test_a_rule_that_only_variables_break_is_told_without_a_line(tmp_path: Path) -> None:
+    path = write(tmp_path, "component: agent\n")
+
+    assert problems(path, {"KRAKEN_CACHE__LOW_WATER": "95%"}) == ["cache: low_water 0.95 is above high_water 0.92"]
 
 
 @pytest.mark.parametrize(
