@@ -34,9 +34,9 @@ def disk_stores(root: Path, threads: FileThreads) -> Stores:
     return Stores(blobs, DiskUploadStore(blobs, threads, clock, log, metrics), clock, metrics)
 
 
-def memory_stores(threads: FileThreads) -> Stores:
+def memory_stores(threads: FileThreads, clock: ManualClock | None = None) -> Stores:
     """Stores in memory, not started yet."""
-    log, metrics, clock = get_logger("test", "store"), Metrics("test", "store"), ManualClock()
+    log, metrics, clock = get_logger("test", "store"), Metrics("test", "store"), clock or ManualClock()
     blobs = MemoryBlobStore(threads, clock, log, metrics)
     return Stores(blobs, MemoryUploadStore(blobs, threads, clock, log, metrics), clock, metrics)
 

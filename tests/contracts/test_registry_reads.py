@@ -304,7 +304,7 @@ async def test_the_catalog_lists_each_repository_once(registry: Registry) -> Non
 
 
 async def test_what_is_not_supported_says_so(registry: Registry) -> None:
-    for method, path in (("DELETE", manifest("latest")), ("DELETE", blob(Digest.of(LAYER))), ("POST", "/v2/")):
+    for method, path in (("PATCH", manifest("latest")), ("PUT", blob(Digest.of(LAYER))), ("POST", "/v2/")):
         async with registry.session.request(method, path) as answer:
             assert answer.status == 405
             assert (await answer.json())["errors"][0]["code"] == "UNSUPPORTED"
@@ -313,7 +313,12 @@ async def test_what_is_not_supported_says_so(registry: Registry) -> None:
 
 async def test_without_a_write_side_nothing_can_be_written(tmp_path: Path) -> None:
     async with in_memory(tmp_path) as registry:
-        for method, path in (("POST", "/v2/a/blobs/uploads/"), ("PUT", manifest("latest"))):
+        for method, path in (
+            ("POST", "/v2/a/blobs/uploads/"),
+            ("PUT", manifest("latest")),
+            ("DELETE", manifest("latest")),
+            ("DELETE", blob(Digest.of(LAYER))),
+        ):
             async with registry.session.request(method, path, data=b"x") as answer:
                 assert answer.status == 405
                 assert (await answer.json())["errors"][0]["code"] == "UNSUPPORTED"

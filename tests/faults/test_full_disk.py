@@ -142,10 +142,8 @@ async def test_an_index_without_room_refuses_tags_and_keeps_those_it_has(cluster
         with filled(cluster["index-1"].data):
             statuses = []
             for number in range(300):  # what the log of the database still has room for may pass
-                image = an_image(b"layer", note=f"{number}")
-                await push(cluster.proxy, image.blobs[0])
                 path = f"/v2/full/index/manifests/{number}"
-                async with session.put(path, data=image.manifest, headers={"Content-Type": image.media_type}) as answer:
+                async with session.put(path, data=old.manifest, headers={"Content-Type": old.media_type}) as answer:
                     statuses.append(answer.status)
                     if answer.status != 201:
                         await is_out_of_space(answer, "TOOMANYREQUESTS")
@@ -196,7 +194,7 @@ async def test_an_agent_without_any_room_says_so_serves_what_it_has_and_recovers
     async with client(cluster.proxy) as session:
         await push_image(session, "full/agent", image, "1", "2")
         await push_image(session, "full/agent", other, "other")
-    layer = Digest.of(image.blobs[1])
+    layer = await push(cluster.proxy, image.blobs[1])
     digests = [await push(cluster.proxy, data) for data in (cold, small)]
     async with client(cluster.agent) as session:
         assert (await pull(cluster.agent, layer)).status == 200

@@ -18,10 +18,12 @@ from kraken.cluster.settings import ClusterSettings
 from kraken.core.peers import Address
 from kraken.index.app import Index
 from kraken.index.client import IndexClient
+from kraken.index.settings import CollectionSettings as IndexCollection
 from kraken.index.settings import IndexSettings
 from kraken.observability.logs import get_logger
 from kraken.observability.metrics import Metrics
 from kraken.origin.app import Origin
+from kraken.origin.settings import CollectionSettings as OriginCollection
 from kraken.origin.settings import OriginSettings
 from kraken.proxy.app import Proxy
 from kraken.proxy.settings import ProxySettings, PushSettings
@@ -106,9 +108,10 @@ async def index_client(hosts: Sequence[Address], node: str = "00000000000000aa")
             await client.close()
 
 
-def an_index(data: Path, address: Address) -> Index:
+def an_index(data: Path, address: Address, collection: IndexCollection | None = None) -> Index:
     """An index node that has not started."""
-    return Index(IndexSettings(name="index", data=data, http=HttpSettings(listen=address)))
+    listen = HttpSettings(listen=address)
+    return Index(IndexSettings(name="index", data=data, http=listen, collection=collection or IndexCollection()))
 
 
 @dataclass
@@ -120,6 +123,8 @@ class SmallCluster:
     index_count: int = 2
     push: PushSettings = field(default_factory=PushSettings)
     announce: AnnounceSettings = field(default_factory=AnnounceSettings)
+    at_index: IndexCollection = field(default_factory=IndexCollection)
+    at_origin: OriginCollection = field(default_factory=OriginCollection)
 
     def __post_init__(self) -> None:
         self.running = Running()
@@ -127,7 +132,7 @@ class SmallCluster:
         indexes = tuple(free_address() for _ in range(self.index_count))
         self.settings = replace(QUICK_PROBES, origins=origins, indexes=indexes)
         self.origins = [self._origin(number, at) for number, at in enumerate(origins)]
-        self.indexes = [an_index(self.data / f"index-{number}", at) for number, at in enumerate(indexes)]
+        self.indexes = [an_index(self.data / f"index-{number}", at, self.at_index) for number, at in enumerate(indexes)]
         self.tracker = Tracker(
             TrackerSettings(name="tracker", http=_listen(free_address()), cluster=self.settings, announce=self.announce)
         )
@@ -149,15 +154,30 @@ class SmallCluster:
 
     def _origin(self, number: int, at: Address) -> Origin:
         name = f"origin-{number}"
-        return Origin(OriginSettings(name=name, data=self.data / name, http=_listen(at), cluster=self.settings))
+        data, listen = self.data / name, _listen(at)
+        return Origin(
+            OriginSettings(name=name, data=data, http=listen, cluster=self.settings, collection=self.at_origin)
+        )
 
 
 @asynccontextmanager
 async def small_cluster(
-    data: Path, origins: int = 3, indexes: int = 2, push: PushSettings | None = None
+    data: Path,
+    origins: int = 3,
+    indexes: int = 2,
+    push: PushSettings | None = None,
+    at_index: IndexCollection | None = None,
+    at_origin: OriginCollection | None = None,
 ) -> AsyncIterator[SmallCluster]:
     """A running cluster."""
-    cluster = SmallCluster(data, origins, indexes, push or PushSettings())
+    cluster = SmallCluster(
+        data,
+        origins,
+        indexes,
+        push or PushSettings(),
+        at_index=at_index or IndexCollection(),
+        at_origin=at_origin or OriginCollection(),
+    )
     try:
         for component in cluster.components:
             await cluster.running.start(component)

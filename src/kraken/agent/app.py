@@ -8,6 +8,7 @@ from typing import Final
 
 from kraken.agent.announcing import Announcing
 from kraken.agent.cache import BlobCache
+from kraken.agent.contents import RepositoryContents
 from kraken.agent.known_manifests import KnownManifests
 from kraken.agent.service import AgentReads
 from kraken.agent.settings import AgentSettings
@@ -79,7 +80,8 @@ class Agent:
         )
         app = component_app(KIND, settings.name, self.metrics, self._reasons_not_ready)
         add_node_route(app, self.card)
-        reads = AgentReads(self._cache, self._known, self._index_client, clock, log, self.metrics)
+        contents = RepositoryContents(self._index_client, settings.confirm_seconds, clock, log)
+        reads = AgentReads(self._cache, self._known, contents, self._index_client, clock, log, self.metrics)
         RegistryRoutes(reads, log).register(app)
         self._server = WebServer(app, settings.http)
         self._is_started = False

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from aiohttp import web
 
 from kraken.agent.cache import BlobCache, BlobReader
+from kraken.agent.contents import RepositoryContents
 from kraken.agent.known_manifests import KnownManifests
 from kraken.agent.pull_record import PullRecord
 from kraken.core.digest import Digest
-from kraken.core.errors import Corrupt, Unavailable
+from kraken.core.errors import Corrupt, Invalid, Unavailable
 from kraken.core.pieces import ByteRange
 from kraken.index.client import IndexClient
 from kraken.observability.events import Event
 from kraken.observability.logs import Log
 from kraken.observability.metrics import Metrics
 from kraken.oci.io.ports import BlobAnswer
-from kraken.oci.manifests import MAX_MANIFEST_BYTES, ManifestRecord
+from kraken.oci.manifests import MAX_MANIFEST_BYTES, ManifestRecord, parse_manifest
 from kraken.oci.pages import NamePage, PageRequest
 from kraken.oci.references import Reference, RepositoryName
 from kraken.oci.referrers import Referrer
@@ -29,19 +31,30 @@ class AgentReads:
     """`RegistryReads` of an agent."""
 
     def __init__(
-        self, cache: BlobCache, known: KnownManifests, index: IndexClient, clock: Clock, log: Log, metrics: Metrics
+        self,
+        cache: BlobCache,
+        known: KnownManifests,
+        contents: RepositoryContents,
+        index: IndexClient,
+        clock: Clock,
+        log: Log,
+        metrics: Metrics,
     ) -> None:
         self._cache = cache
         self._known = known
+        self._contents = contents
         self._index = index
         self._clock = clock
         self._log = log
         self._metrics = metrics
 
     async def resolve(self, repository: RepositoryName, reference: Reference) -> ManifestRecord:
-        """As the index says; where it cannot be asked, as it last said. What a digest means never changes."""
+        """As the index says; where it cannot be asked, as it last said.
+
+        What a digest means never changes, so the index is asked now and then only, whether the repository still has it.
+        """
         known = await self._known.get(repository, reference)
-        if known is not None and isinstance(reference, Digest):
+        if known is not None and isinstance(reference, Digest) and self._contents.is_confirmed(repository, reference):
             return known
         try:
             record = await self._index.resolve(repository, reference)
@@ -53,6 +66,7 @@ class AgentReads:
             return known
         if record != known:
             await self._known.put(repository, reference, record)
+        self._contents.confirm(repository, [record.digest])
         return record
 
     async def manifest_bytes(self, repository: RepositoryName, record: ManifestRecord) -> bytes:
@@ -65,9 +79,11 @@ class AgentReads:
                     raise Corrupt(f"the index says {record.size} bytes, the manifest {record.digest} has others")
                 data = await _read_all(reader)
                 pull.sent(reader, ByteRange(0, len(data)))
+        self._confirm_needs(repository, record, data)
         return data
 
-    async def blob_size(self, _repository: RepositoryName, digest: Digest) -> int:
+    async def blob_size(self, repository: RepositoryName, digest: Digest) -> int:
+        await self._contents.check_blob(repository, digest)
         return await self._cache.size(digest)
 
     async def blob_response(
@@ -88,6 +104,13 @@ class AgentReads:
 
     async def repositories(self, page: PageRequest) -> NamePage:
         return await self._index.repositories(page)
+
+    def _confirm_needs(self, repository: RepositoryName, record: ManifestRecord, data: bytes) -> None:
+        """What a repository's manifest names may be read there, while the manifest itself may."""
+        if self._contents.is_confirmed(repository, record.digest):
+            with suppress(Invalid):
+                manifest = parse_manifest(data, record.media_type)
+                self._contents.confirm(repository, (it.digest for it in (*manifest.blobs, *manifest.children)))
 
     def _record(self, kind: str, repository: RepositoryName, digest: Digest) -> PullRecord:
         return PullRecord(kind, repository, digest, self._clock, self._log, self._metrics)

@@ -51,6 +51,13 @@ class AgentSettings:
         meaning="Where other agents reach this host, for trackers that are told to trust it. By default they take the "
         "address that the announce comes from.",
     )
+    confirm_seconds: float = setting(
+        60.0,
+        unit=Unit.SECONDS,
+        low=0,
+        meaning="How long it counts that the index said what a repository has: so much later at the latest, a deleted "
+        "manifest or blob is unknown here too. A tag is asked of the index at each pull.",
+    )
     http: HttpSettings = setting(
         lambda: HttpSettings(listen=Address("127.0.0.1", 5000)), meaning="The registry that the runtime pulls from."
     )

@@ -144,6 +144,23 @@ def demo(
 
 
 @app.command()
+def gc(
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="The YAML file of any component of the cluster.")
+    ] = None,
+    endpoints: Annotated[
+        Path | None, typer.Option(help="Instead of a file: the endpoints.json that `kraken dev` keeps in its data.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would go, and why.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what each node said as JSON.")] = False,
+) -> None:
+    """Collect garbage now, at all index nodes and origins. They do so by themselves every hour."""
+    from kraken.cli.gc import cluster_of, run
+
+    raise typer.Exit(run(cluster_of(config, endpoints, os.environ), dry_run=dry_run, as_json=as_json))
+
+
+@app.command()
 def sim(
     hosts: Annotated[int, typer.Option(min=1, max=100_000, help="Agents that pull.")] = 100,
     blob: Annotated[str, typer.Option(help="Size of the blob.")] = "1GiB",

@@ -7,10 +7,14 @@ from pathlib import Path
 from kraken.cluster.hosts import NodeCard
 from kraken.cluster.io.node_route import add_node_route
 from kraken.core.peers import Address
+from kraken.index.collector import Collector
 from kraken.index.http import IndexRoutes
 from kraken.index.settings import IndexSettings
 from kraken.index.sqlite import SqliteIndexStore
+from kraken.observability.logs import get_logger
 from kraken.observability.metrics import Metrics
+from kraken.runtime.clock import SystemClock
+from kraken.runtime.tasks import Tasks
 from kraken.runtime.web import WebServer, component_app
 
 KIND = "index"
@@ -28,6 +32,8 @@ class Index:
         self.data: Path | None = settings.data
         self.metrics = Metrics(KIND, self.name)
         self._settings = settings
+        self._log = get_logger(KIND, self.name)
+        self._tasks = Tasks(self._log, self.metrics)
         self._store: SqliteIndexStore | None = None
         self._server: WebServer | None = None
 
@@ -36,15 +42,19 @@ class Index:
         return self._server.address if self._server is not None else self._settings.http.listen
 
     async def start(self) -> None:
-        self._store = SqliteIndexStore(self._settings.data / _FILE)
+        settings, clock = self._settings, SystemClock()
+        self._store = SqliteIndexStore(settings.data / _FILE, clock)
+        collector = Collector(self._store, settings.collection, settings.retention, clock, self._log, self.metrics)
         app = component_app(KIND, self.name, self.metrics, list)
-        IndexRoutes(self._store, self._settings.http.idle_seconds).register(app)
+        IndexRoutes(self._store, collector, settings.http.idle_seconds).register(app)
         add_node_route(app, lambda: NodeCard(KIND, self.name))
         self._server = WebServer(app, self._settings.http)
         await self._server.start()
+        self._tasks.spawn("collect", collector.run_for_ever())
 
     async def stop(self) -> None:
         if self._server is not None:
             await self._server.stop()
+        await self._tasks.close()
         if self._store is not None:
             await self._store.close()

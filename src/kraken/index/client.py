@@ -1,13 +1,14 @@
 """How other components speak to the index nodes, of which any minority may be down or behind.
 
 A write counts when a majority of the configured nodes has it durably. A read waits for a majority of answers
-and takes the newest: the two majorities share a node, so what was acknowledged is seen.
+and takes the newest of each row, removals included: the two majorities share a node, so what was acknowledged
+is seen.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -16,26 +17,31 @@ from kraken.core.digest import Digest
 from kraken.core.errors import Invalid, KrakenError, NotFound, OutOfSpace, Unavailable
 from kraken.core.peers import Address
 from kraken.index.messages import (
-    KnownAnswer,
-    KnownBody,
-    PutAnswer,
+    DigestsBody,
+    LinksAnswer,
+    ManifestEntry,
+    ManifestsAnswer,
     ReferrersAnswer,
     RepositoriesAnswer,
-    ResolvedAnswer,
     TagsAnswer,
+    UsedAnswer,
+    WriteAnswer,
+    link_from_wire,
+    manifest_from_wire,
     referrer_from_wire,
-    resolved_from_wire,
+    tags_from_wire,
     write_to_wire,
 )
-from kraken.index.records import ManifestWrite, Resolved
+from kraken.index.records import Entry, Removal, TagRows, Write, new_manifest, newest
 from kraken.index.versions import HybridClock, Version
-from kraken.oci.manifests import ManifestRecord
+from kraken.oci.manifests import Manifest, ManifestRecord
 from kraken.oci.pages import NamePage, PageRequest
 from kraken.oci.references import Reference, RepositoryName, Tag
-from kraken.oci.referrers import About, Referrer
+from kraken.oci.referrers import Referrer
 from kraken.runtime.clock import Clock
 from kraken.runtime.web_client import HttpClient
 
+K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
 _WRITE_ATTEMPTS = 4
@@ -46,6 +52,14 @@ _WRITE_SECONDS = 15.0
 """A node that does not answer within this time did not answer. A write may wait for a slow disk."""
 
 _CLOSE_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A blob that a repository has: its size in bytes, and when that was last confirmed."""
+
+    size: int
+    version: Version
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +93,7 @@ class _Answers(Generic[T]):
 
 
 class IndexClient:
-    """Reads and writes tags and manifests on all index nodes at once.
+    """Reads and writes tags, manifests and links on all index nodes at once.
 
     Args: node, 16 hex digits that no other client of the cluster has; they tell two writes of one
     millisecond apart.
@@ -104,56 +118,124 @@ class IndexClient:
 
         Raises: NotFound, when it means nothing; Unavailable, when too few nodes answer to know that.
         """
+        return (await self.lookup(repository, reference))[0]
+
+    async def lookup(self, repository: RepositoryName, reference: Reference) -> tuple[ManifestRecord, Version]:
+        """What a tag or digest means, and since which version. Raises as `resolve` does."""
+        params = {"repository": str(repository), "reference": str(reference)}
+
+        async def ask(node: Address) -> Entry[ManifestRecord]:
+            return manifest_from_wire(
+                await self._http.json("GET", node, "/manifests", params=params, into=ManifestEntry)
+            )
+
+        answers = await self._ask(ask)
         what = f"{repository} has no manifest {reference}"
-        answers = await self._ask(lambda node: self._resolve_at(node, repository, reference))
         self._check_known(answers, what)
-        return max(answers.found, key=lambda found: found.version).record
+        entry = newest(answers.found)
+        if entry.value is None:
+            raise NotFound(what)
+        return entry.value, entry.version
 
     async def put_manifest(
-        self, repository: RepositoryName, record: ManifestRecord, tags: Sequence[Tag], about: About | None = None
+        self,
+        repository: RepositoryName,
+        record: ManifestRecord,
+        manifest: Manifest,
+        tags: Sequence[Tag] = (),
+        links: Mapping[Digest, int] | None = None,
     ) -> None:
         """Make a manifest known to a repository, and let `tags` mean it from now on.
 
-        Args: about, when the manifest is about another one: it is listed among the referrers of that from now on.
+        Args: links, blobs that it needs and their sizes in bytes; the repository has them from now on, whatever a
+        collector is doing to them meanwhile.
 
         Raises: Unavailable or OutOfSpace, when no majority of the nodes took it. It may be seen nevertheless.
         """
-        for _attempt in range(_WRITE_ATTEMPTS):
-            version = self._versions.next(int(self._clock.wall().timestamp() * 1000))
-            write = ManifestWrite(repository, record, tuple(tags), version, about)
-            stands = await self._write(write)
-            if stands == version:
-                return
-            # Another writer's clock is ahead of ours, and so its earlier write stands: be later than that.
-            self._versions.observe(stands)
-        raise Unavailable(f"too many others are writing the same tags of {repository}")
+        new = new_manifest(record, manifest, tags)
+        await self._write(lambda version: Write(repository, version, new, links or {}))
 
-    async def known(self, repository: RepositoryName, digests: Collection[Digest]) -> set[Digest]:
+    async def link(self, repository: RepositoryName, links: Mapping[Digest, int]) -> None:
+        """Let a repository have blobs, given with their sizes in bytes. Raises as `put_manifest` does."""
+        await self._write(lambda version: Write(repository, version, links=links))
+
+    async def remove(
+        self,
+        repository: RepositoryName,
+        *,
+        tags: Sequence[Tag] = (),
+        manifests: Sequence[Digest] = (),
+        links: Sequence[Digest] = (),
+    ) -> None:
+        """Take things from a repository; what was not there is no error. Raises as `put_manifest` does."""
+        removed = Removal(tuple(tags), tuple(manifests), tuple(links))
+        await self._write(lambda version: Write(repository, version, removed=removed))
+
+    async def manifests(self, repository: RepositoryName, digests: Collection[Digest]) -> set[Digest]:
         """Which of these manifests the repository has.
 
         Raises: Unavailable, when too few nodes answer to know.
         """
-        if not digests:
-            return set()
-        body = KnownBody(str(repository), [str(digest) for digest in digests])
-        answers = await self._ask(lambda node: self._known_at(node, body))
-        found: set[Digest] = set().union(*answers.found)
-        if len(found) < len(set(digests)):
-            self._check_certain(answers)
-        return found & set(digests)
+        body = DigestsBody([str(digest) for digest in digests], str(repository))
+
+        async def ask(node: Address) -> dict[Digest, Entry[ManifestRecord]]:
+            answer = await self._http.json("POST", node, "/manifests/known", body=body, into=ManifestsAnswer)
+            return {Digest.parse(digest): manifest_from_wire(it) for digest, it in answer.manifests.items()}
+
+        return set(await self._rows(ask, digests))
+
+    async def links(self, repository: RepositoryName, digests: Collection[Digest]) -> dict[Digest, Link]:
+        """Those of these blobs that the repository has.
+
+        Raises: Unavailable, when too few nodes answer to know.
+        """
+        body = DigestsBody([str(digest) for digest in digests], str(repository))
+
+        async def ask(node: Address) -> dict[Digest, Entry[int]]:
+            answer = await self._http.json("POST", node, "/links/known", body=body, into=LinksAnswer)
+            return {Digest.parse(digest): link_from_wire(it) for digest, it in answer.links.items()}
+
+        found = await self._rows(ask, digests)
+        return {digest: Link(size, version) for digest, (size, version) in found.items()}
+
+    async def used(self, digests: Collection[Digest]) -> set[Digest]:
+        """Which of these any repository has, as blobs or as manifests; in doubt, it has.
+
+        Raises: Unavailable, when too few nodes answer to know.
+        """
+        body = DigestsBody([str(digest) for digest in digests])
+
+        async def ask(node: Address) -> set[Digest]:
+            answer = await self._http.json("POST", node, "/used", body=body, into=UsedAnswer)
+            return set(map(Digest.parse, answer.digests))
+
+        answers = await self._ask(ask)
+        self._check_certain(answers)
+        return set[Digest]().union(*answers.found)
 
     async def tags(self, repository: RepositoryName, page: PageRequest) -> NamePage:
         """A page of a repository's tags, in bytewise order.
 
         Raises: NotFound, when there is no such repository; Unavailable, when too few nodes answer to know that.
         """
-        params: dict[str, str | int] = {"repository": str(repository), "limit": page.limit + 1}
-        if page.last is not None:
-            params["last"] = page.last
-        answers = await self._ask(lambda node: self._tags_at(node, params))
-        self._check_known(answers, f"there is no repository {repository}")
-        # A node that is behind may lack a tag that the others have; nothing is ever missing from the union.
-        return _page(answers.found, page.limit)
+        names: list[str] = []
+        last, more = page.last, True
+        while more and len(names) <= page.limit:
+            stretch, last = await self._stretch_of_tags(repository, last, page.limit + 1 - len(names))
+            names += stretch
+            more = last is not None
+        return NamePage(tuple(names[: page.limit]), more=len(names) > page.limit)
+
+    async def tags_of(self, repository: RepositoryName, manifest: Digest) -> list[Tag]:
+        """The tags that mean a manifest. Raises: Unavailable, when too few nodes answer to know all."""
+        params = {"repository": str(repository), "manifest": str(manifest)}
+
+        async def ask(node: Address) -> TagRows:
+            return tags_from_wire(await self._http.json("GET", node, "/tags/of", params=params, into=TagsAnswer))
+
+        answers = await self._ask(ask)
+        self._check_certain(answers)
+        return [Tag(name) for name in sorted(_standing(dict(found.rows) for found in answers.found))]
 
     async def referrers(self, repository: RepositoryName, subject: Digest) -> list[Referrer]:
         """The manifests of a repository that are about `subject`, in no particular order.
@@ -161,18 +243,29 @@ class IndexClient:
         Raises: Unavailable, when too few nodes answer to know all.
         """
         params = {"repository": str(repository), "subject": str(subject)}
-        answers = await self._ask(lambda node: self._referrers_at(node, params))
+
+        async def ask(node: Address) -> dict[Digest, Entry[Referrer]]:
+            answer = await self._http.json("GET", node, "/referrers", params=params, into=ReferrersAnswer)
+            return dict(map(referrer_from_wire, answer.referrers))
+
+        answers = await self._ask(ask)
         self._check_certain(answers)
-        return list({it.record.digest: it for found in answers.found for it in found}.values())
+        return [referrer for referrer, _version in _standing(answers.found).values()]
 
     async def repositories(self, page: PageRequest) -> NamePage:
         """A page of all repositories, in bytewise order. Raises: Unavailable, when too few nodes answer to know all."""
         params: dict[str, str | int] = {"limit": page.limit + 1}
         if page.last is not None:
             params["last"] = page.last
-        answers = await self._ask(lambda node: self._repositories_at(node, params))
+
+        async def ask(node: Address) -> set[str]:
+            answer = await self._http.json("GET", node, "/repositories", params=params, into=RepositoriesAnswer)
+            return {RepositoryName(name).text for name in answer.repositories}
+
+        answers = await self._ask(ask)
         self._check_certain(answers)
-        return _page(answers.found, page.limit)
+        merged = sorted(set[str]().union(*answers.found))
+        return NamePage(tuple(merged[: page.limit]), more=len(merged) > page.limit)
 
     @property
     def _node_count(self) -> int:
@@ -182,37 +275,59 @@ class IndexClient:
     def _majority(self) -> int:
         return self._node_count // 2 + 1
 
-    async def _resolve_at(self, node: Address, repository: RepositoryName, reference: Reference) -> Resolved:
-        params = {"repository": str(repository), "reference": str(reference)}
-        answer = await self._http.json("GET", node, "/manifests", params=params, into=ResolvedAnswer)
-        return resolved_from_wire(answer)
+    async def _stretch_of_tags(
+        self, repository: RepositoryName, last: str | None, limit: int
+    ) -> tuple[list[str], str | None]:
+        """Some of the tags that follow `last`, and where to go on; None when these are all."""
+        params: dict[str, str | int] = {"repository": str(repository), "limit": limit}
+        if last is not None:
+            params["last"] = last
 
-    async def _known_at(self, node: Address, body: KnownBody) -> set[Digest]:
-        answer = await self._http.json("POST", node, "/manifests/known", body=body, into=KnownAnswer)
-        return set(map(Digest.parse, answer.digests))
+        async def ask(node: Address) -> TagRows:
+            return tags_from_wire(await self._http.json("GET", node, "/tags", params=params, into=TagsAnswer))
 
-    async def _tags_at(self, node: Address, params: dict[str, str | int]) -> set[str]:
-        answer = await self._http.json("GET", node, "/tags", params=params, into=TagsAnswer)
-        return {Tag(tag).text for tag in answer.tags}
+        answers = await self._ask(ask)
+        what = f"there is no repository {repository}"
+        self._check_known(answers, what)
+        if not any(found.exists for found in answers.found):
+            raise NotFound(what)
+        # What a node does not tell beyond the end of its answer, another node must not decide alone.
+        end = min((found.rows[-1][0] for found in answers.found if found.more), default=None)
+        standing = _standing(dict(found.rows) for found in answers.found)
+        return sorted(tag for tag in standing if end is None or tag <= end), end
 
-    async def _referrers_at(self, node: Address, params: dict[str, str]) -> list[Referrer]:
-        answer = await self._http.json("GET", node, "/referrers", params=params, into=ReferrersAnswer)
-        return list(map(referrer_from_wire, answer.referrers))
+    async def _rows(
+        self, ask: Callable[[Address], Awaitable[dict[Digest, Entry[T]]]], digests: Collection[Digest]
+    ) -> dict[Digest, tuple[T, Version]]:
+        """Those rows that exist. Raises: Unavailable, when one of them was not found and might yet exist."""
+        if not digests:
+            return {}
+        answers = await self._ask(ask)
+        standing = _standing(answers.found)
+        if not standing.keys() >= set(digests):
+            self._check_certain(answers)
+        return standing
 
-    async def _repositories_at(self, node: Address, params: dict[str, str | int]) -> set[str]:
-        answer = await self._http.json("GET", node, "/repositories", params=params, into=RepositoriesAnswer)
-        return {RepositoryName(name).text for name in answer.repositories}
+    async def _write(self, change: Callable[[Version], Write]) -> None:
+        for _attempt in range(_WRITE_ATTEMPTS):
+            version = self._versions.next(int(self._clock.wall().timestamp() * 1000))
+            write = change(version)
+            stands = await self._write_to_all(write)
+            if stands == version:
+                return
+            # Another writer's clock is ahead of ours, and so its earlier write stands: be later than that.
+            self._versions.observe(stands)
+        raise Unavailable(f"too many others are writing to {write.repository}")
 
-    async def _put_at(self, node: Address, write: ManifestWrite) -> Version:
-        body = write_to_wire(write)
-        return Version.parse((await self._http.json("POST", node, "/manifests", body=body, into=PutAnswer)).version)
-
-    async def _write(self, write: ManifestWrite) -> Version:
+    async def _write_to_all(self, write: Write) -> Version:
         """Returns: the greatest version that any of the nodes that answered has now."""
+        body = write_to_wire(write)
+
+        async def put(node: Address) -> Version:
+            return Version.parse((await self._http.json("POST", node, "/writes", body=body, into=WriteAnswer)).version)
+
         # Every node gets it, also those that count as down: one that just came back must not miss it.
-        answers = await self._gather(
-            self._members.hosts, lambda node: self._put_at(node, write), self._majority, _WRITE_SECONDS, linger=True
-        )
+        answers = await self._gather(self._members.hosts, put, self._majority, _WRITE_SECONDS, linger=True)
         if len(answers.found) < self._majority:
             raise _too_few(answers, self._node_count)
         return max(answers.found)
@@ -295,9 +410,15 @@ class IndexClient:
             raise _too_few(answers, self._node_count)
 
 
-def _page(found: Sequence[set[str]], limit: int) -> NamePage:
-    merged = sorted(set[str]().union(*found))
-    return NamePage(tuple(merged[:limit]), more=len(merged) > limit)
+def _standing(found: Iterable[Mapping[K, Entry[T]]]) -> dict[K, tuple[T, Version]]:
+    """The rows that exist, as the newest of what several nodes know of each."""
+    merged: dict[K, Entry[T]] = {}
+    for rows in found:
+        for key, entry in rows.items():
+            known = merged.get(key)
+            if known is None or known.version < entry.version:
+                merged[key] = entry
+    return {key: (entry.value, entry.version) for key, entry in merged.items() if entry.value is not None}
 
 
 def _too_few(answers: _Answers[T], nodes: int) -> KrakenError:

@@ -1,4 +1,7 @@
-"""What travels between an index node and its clients: JSON, checked where it arrives."""
+"""What travels between an index node and its clients: JSON, checked where it arrives.
+
+Versions travel as text. A row that was removed travels without its value.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import msgspec
 from kraken.core.digest import Digest
 from kraken.core.errors import Invalid
 from kraken.core.pieces import MAX_BLOB_SIZE
-from kraken.index.records import ManifestWrite, Resolved
+from kraken.index.records import Entry, NewManifest, Removal, TagRows, Write
 from kraken.index.versions import Version
 from kraken.oci.manifests import MAX_DESCRIPTORS, ManifestRecord
 from kraken.oci.references import RepositoryName, Tag
@@ -23,8 +26,13 @@ MAX_TAGS = 1000
 MAX_PAGE = 20_000
 """Tags of one answer; above every page of the registry API, plus the one that tells whether more follow."""
 
+MAX_DIGESTS = MAX_DESCRIPTORS + 1
+"""Digests of one question or write: all that a manifest may name, and its subject."""
+
 _Text = Annotated[str, msgspec.Meta(max_length=512)]
 _Size = Annotated[int, msgspec.Meta(ge=0, le=MAX_BLOB_SIZE)]
+_Digests = Annotated[list[_Text], msgspec.Meta(max_length=MAX_DIGESTS)]
+_Tags = Annotated[list[_Text], msgspec.Meta(max_length=MAX_TAGS)]
 
 
 class AboutBody(msgspec.Struct, frozen=True):
@@ -35,66 +43,102 @@ class AboutBody(msgspec.Struct, frozen=True):
     annotations: dict[str, str]
 
 
-class PutBody(msgspec.Struct, frozen=True):
-    """POST /manifests: a `ManifestWrite`."""
+class RecordBody(msgspec.Struct, frozen=True):
+    """A `ManifestRecord`."""
 
-    repository: _Text
     digest: _Text
     media_type: _Text
     size: _Size
-    tags: Annotated[list[_Text], msgspec.Meta(max_length=MAX_TAGS)]
-    version: _Text
+
+
+class NewManifestBody(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A `NewManifest`."""
+
+    record: RecordBody
+    tags: _Tags
+    needs: _Digests
     about: AboutBody | None = None
 
 
-class PutAnswer(msgspec.Struct, frozen=True):
+class WriteBody(msgspec.Struct, frozen=True, omit_defaults=True):
+    """POST /writes: a `Write`."""
+
+    repository: _Text
+    version: _Text
+    manifest: NewManifestBody | None = None
+    links: Annotated[dict[_Text, _Size], msgspec.Meta(max_length=MAX_DIGESTS)] = {}
+    removed_tags: _Tags = []
+    removed_manifests: _Digests = []
+    removed_links: _Digests = []
+
+
+class WriteAnswer(msgspec.Struct, frozen=True):
     """The greatest version that stands after the write."""
 
     version: _Text
 
 
-class ResolvedAnswer(msgspec.Struct, frozen=True):
-    """GET /manifests: a `Resolved`."""
+class ManifestEntry(msgspec.Struct, frozen=True, omit_defaults=True):
+    """GET /manifests: an `Entry` of a manifest."""
 
-    digest: _Text
-    media_type: _Text
-    size: _Size
     version: _Text
+    record: RecordBody | None = None
 
 
-class KnownBody(msgspec.Struct, frozen=True):
-    """POST /manifests/known: which of these does the repository have?"""
+class DigestsBody(msgspec.Struct, frozen=True):
+    """A question about digests, of one repository where it says so."""
 
-    repository: _Text
-    digests: Annotated[list[_Text], msgspec.Meta(max_length=MAX_DESCRIPTORS)]
+    digests: _Digests
+    repository: _Text = ""
 
 
-class KnownAnswer(msgspec.Struct, frozen=True):
-    """Those that it has."""
+class ManifestsAnswer(msgspec.Struct, frozen=True):
+    """POST /manifests/known: the rows that there are, by digest."""
+
+    manifests: dict[_Text, ManifestEntry]
+
+
+class LinkEntry(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An `Entry` of a blob: its size in bytes."""
+
+    version: _Text
+    size: _Size | None = None
+
+
+class LinksAnswer(msgspec.Struct, frozen=True):
+    """POST /links/known: the rows that there are, by digest."""
+
+    links: dict[_Text, LinkEntry]
+
+
+class UsedAnswer(msgspec.Struct, frozen=True):
+    """POST /used: those digests that any repository has."""
 
     digests: list[_Text]
 
 
 class TagsAnswer(msgspec.Struct, frozen=True):
-    """GET /tags."""
+    """GET /tags and /tags/of: tag, version, and whether it exists; see `TagRows`."""
 
-    tags: list[_Text]
+    tags: list[tuple[_Text, _Text, bool]]
+    more: bool = False
+    exists: bool = True
 
 
-class ReferrerBody(msgspec.Struct, frozen=True):
-    """A `Referrer`."""
+class ReferrerEntry(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An `Entry` of a `Referrer`."""
 
     digest: _Text
-    media_type: _Text
-    size: _Size
-    artifact_type: _Text
-    annotations: dict[str, str]
+    version: _Text
+    record: RecordBody | None = None
+    artifact_type: _Text = ""
+    annotations: dict[str, str] = {}
 
 
 class ReferrersAnswer(msgspec.Struct, frozen=True):
     """GET /referrers."""
 
-    referrers: list[ReferrerBody]
+    referrers: list[ReferrerEntry]
 
 
 class RepositoriesAnswer(msgspec.Struct, frozen=True):
@@ -103,61 +147,107 @@ class RepositoriesAnswer(msgspec.Struct, frozen=True):
     repositories: list[_Text]
 
 
-def write_to_wire(write: ManifestWrite) -> PutBody:
-    record = write.record
-    tags = [str(tag) for tag in write.tags]
-    about = None
-    if write.about is not None:
-        about = AboutBody(str(write.about.subject), write.about.artifact_type, dict(write.about.annotations))
-    name, digest, version = str(write.repository), str(record.digest), str(write.version)
-    return PutBody(name, digest, record.media_type, record.size, tags, version, about)
+def write_to_wire(write: Write) -> WriteBody:
+    manifest = None
+    if (new := write.manifest) is not None:
+        about = None
+        if new.about is not None:
+            about = AboutBody(str(new.about.subject), new.about.artifact_type, dict(new.about.annotations))
+        manifest = NewManifestBody(_record_to_wire(new.record), _texts(new.tags), _texts(new.needs), about)
+    return WriteBody(
+        str(write.repository),
+        str(write.version),
+        manifest,
+        {str(digest): size for digest, size in write.links.items()},
+        _texts(write.removed.tags),
+        _texts(write.removed.manifests),
+        _texts(write.removed.links),
+    )
 
 
-def write_from_wire(body: PutBody) -> ManifestWrite:
+def write_from_wire(body: WriteBody) -> Write:
     """Raises: Invalid, when a part of it is malformed."""
-    record = ManifestRecord(Digest.parse(body.digest), body.media_type, body.size)
-    tags = tuple(map(Tag, body.tags))
-    about = None
-    if body.about is not None:
-        about = About(Digest.parse(body.about.subject), body.about.artifact_type, body.about.annotations)
-    return ManifestWrite(RepositoryName(body.repository), record, tags, Version.parse(body.version), about)
+    manifest = None
+    if (new := body.manifest) is not None:
+        about = None
+        if new.about is not None:
+            about = About(Digest.parse(new.about.subject), new.about.artifact_type, new.about.annotations)
+        tags, needs = tuple(map(Tag, new.tags)), tuple(map(Digest.parse, new.needs))
+        manifest = NewManifest(_record_from_wire(new.record), tags, needs, about)
+    return Write(
+        RepositoryName(body.repository),
+        Version.parse(body.version),
+        manifest,
+        {Digest.parse(digest): size for digest, size in body.links.items()},
+        Removal(
+            tuple(map(Tag, body.removed_tags)),
+            tuple(map(Digest.parse, body.removed_manifests)),
+            tuple(map(Digest.parse, body.removed_links)),
+        ),
+    )
 
 
-def referrer_to_wire(referrer: Referrer) -> ReferrerBody:
-    record = referrer.record
-    annotations = dict(referrer.annotations)
-    return ReferrerBody(str(record.digest), record.media_type, record.size, referrer.artifact_type, annotations)
+def manifest_to_wire(entry: Entry[ManifestRecord]) -> ManifestEntry:
+    return ManifestEntry(str(entry.version), None if entry.value is None else _record_to_wire(entry.value))
 
 
-def referrer_from_wire(body: ReferrerBody) -> Referrer:
+def manifest_from_wire(body: ManifestEntry) -> Entry[ManifestRecord]:
     """Raises: Invalid, when a part of it is malformed."""
-    record = ManifestRecord(Digest.parse(body.digest), body.media_type, body.size)
-    return Referrer(record, body.artifact_type, body.annotations)
+    return Entry(None if body.record is None else _record_from_wire(body.record), Version.parse(body.version))
 
 
-def resolved_to_wire(found: Resolved) -> ResolvedAnswer:
-    record = found.record
-    return ResolvedAnswer(str(record.digest), record.media_type, record.size, str(found.version))
+def link_to_wire(entry: Entry[int]) -> LinkEntry:
+    return LinkEntry(str(entry.version), entry.value)
 
 
-def resolved_from_wire(answer: ResolvedAnswer) -> Resolved:
+def link_from_wire(body: LinkEntry) -> Entry[int]:
+    """Raises: Invalid, when the version is none."""
+    return Entry(body.size, Version.parse(body.version))
+
+
+def tags_to_wire(found: TagRows) -> TagsAnswer:
+    rows = [(tag, str(entry.version), entry.value is not None) for tag, entry in found.rows]
+    return TagsAnswer(rows, found.more, found.exists)
+
+
+def tags_from_wire(answer: TagsAnswer) -> TagRows:
     """Raises: Invalid, when a part of it is malformed."""
-    record = ManifestRecord(Digest.parse(answer.digest), answer.media_type, answer.size)
-    return Resolved(record, Version.parse(answer.version))
+    rows: list[tuple[str, Entry[bool]]] = [
+        (Tag(tag).text, Entry(exists or None, Version.parse(version))) for tag, version, exists in answer.tags
+    ]
+    return TagRows(rows, answer.more, answer.exists)
 
 
-def decode_put(data: bytes) -> PutBody:
-    """Raises: Invalid, for anything but a write."""
-    return _decode(data, PutBody)
+def referrer_to_wire(digest: Digest, entry: Entry[Referrer]) -> ReferrerEntry:
+    if (referrer := entry.value) is None:
+        return ReferrerEntry(str(digest), str(entry.version))
+    record, annotations = _record_to_wire(referrer.record), dict(referrer.annotations)
+    return ReferrerEntry(str(digest), str(entry.version), record, referrer.artifact_type, annotations)
 
 
-def decode_known(data: bytes) -> KnownBody:
-    """Raises: Invalid, for anything but such a question."""
-    return _decode(data, KnownBody)
+def referrer_from_wire(body: ReferrerEntry) -> tuple[Digest, Entry[Referrer]]:
+    """Raises: Invalid, when a part of it is malformed."""
+    value = None
+    if body.record is not None:
+        value = Referrer(_record_from_wire(body.record), body.artifact_type, body.annotations)
+    return Digest.parse(body.digest), Entry(value, Version.parse(body.version))
 
 
-def _decode(data: bytes, kind: type[T]) -> T:
+def decode(data: bytes, kind: type[T]) -> T:
+    """A body of a request. Raises: Invalid, for anything else."""
     try:
         return msgspec.json.decode(data, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Invalid(f"the body is not what this path takes: {error}") from error
+
+
+def _texts(values: tuple[Tag, ...] | tuple[Digest, ...]) -> list[str]:
+    return list(map(str, values))
+
+
+def _record_to_wire(record: ManifestRecord) -> RecordBody:
+    return RecordBody(str(record.digest), record.media_type, record.size)
+
+
+def _record_from_wire(body: RecordBody) -> ManifestRecord:
+    return ManifestRecord(Digest.parse(body.digest), body.media_type, body.size)

@@ -1,72 +1,138 @@
 """What the index keeps, and how a store of it behaves.
 
-A write never goes back: whoever comes with an older version than the stored one changes nothing.
+Three kinds of rows, each of a repository: manifests, the tags that mean them, and links: the blobs that may be
+read there. A row has the version of its newest write and that of its newest removal, and exists while the write
+is the newer one. Both only ever grow, so the order in which changes arrive does not matter, nor does it if one
+arrives twice. Source: the last-writer-wins element set of Shapiro et al., "A comprehensive study of Convergent
+and Commutative Replicated Data Types", 2011.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
 
 from kraken.core.digest import Digest
 from kraken.index.versions import Version
-from kraken.oci.manifests import ManifestRecord
+from kraken.oci.manifests import Manifest, ManifestRecord
 from kraken.oci.references import Reference, RepositoryName, Tag
 from kraken.oci.referrers import About, Referrer
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, slots=True)
-class ManifestWrite:
+class NewManifest:
     """A manifest that a repository has from now on, and the tags that mean it from now on.
 
-    `about` is set when the manifest is about another one.
+    `needs` are the blobs and manifests that it names: what it needs is not garbage. `about` is set when the
+    manifest is about another one.
     """
 
-    repository: RepositoryName
     record: ManifestRecord
-    tags: tuple[Tag, ...]
-    version: Version
+    tags: tuple[Tag, ...] = ()
+    needs: tuple[Digest, ...] = ()
     about: About | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Resolved:
-    """What a reference means, and since which version."""
+class Removal:
+    """What a repository has no longer. A manifest takes the tags that mean it along."""
 
-    record: ManifestRecord
+    tags: tuple[Tag, ...] = ()
+    manifests: tuple[Digest, ...] = ()
+    links: tuple[Digest, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A change of one repository, all of one version. `links` are blobs with their sizes in bytes."""
+
+    repository: RepositoryName
+    version: Version
+    manifest: NewManifest | None = None
+    links: Mapping[Digest, int] = field(default_factory=dict)
+    removed: Removal = field(default_factory=Removal)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry(Generic[T]):
+    """What a node knows of a row, and since which version; `value` is None when it was removed."""
+
+    value: T | None
     version: Version
 
 
+@dataclass(frozen=True, slots=True)
+class TagRows:
+    """A stretch of a repository's tags in bytewise order, removed ones among them.
+
+    `more` says that further ones follow the last of these; `exists`, whether the repository has any manifest.
+    """
+
+    rows: Sequence[tuple[str, Entry[bool]]]
+    more: bool
+    exists: bool
+
+
+def new_manifest(record: ManifestRecord, manifest: Manifest, tags: Sequence[Tag] = ()) -> NewManifest:
+    """A manifest that was parsed, as the index keeps it."""
+    needs = dict.fromkeys(it.digest for it in (*manifest.blobs, *manifest.children))
+    about = None
+    if manifest.subject is not None:
+        about = About(manifest.subject.digest, manifest.artifact_type, manifest.annotations)
+    return NewManifest(record, tuple(tags), tuple(needs), about)
+
+
+def newest(entries: Iterable[Entry[T]]) -> Entry[T]:
+    """The entry that stands, of those that several nodes have for one row; at least one must be given."""
+    return max(entries, key=lambda entry: entry.version)
+
+
 class IndexStore(Protocol):
-    """Tags and manifests of one index node."""
+    """The rows of one index node. What was never heard of is None, or not in the answer."""
 
-    async def put(self, write: ManifestWrite) -> Version:
-        """Keep the write, durably.
+    async def put(self, write: Write) -> Version:
+        """Keep a change, durably.
 
-        Returns: the greatest version that stands now among its tags and its manifest: the write's own, unless
-        one of them was written later.
+        Returns: the greatest version that stands now among the rows that it is about: the write's own, unless
+        one of them was changed later.
         """
         ...
 
-    async def resolve(self, repository: RepositoryName, reference: Reference) -> Resolved | None:
-        """What a reference means; None when the repository has no such manifest or tag."""
+    async def resolve(self, repository: RepositoryName, reference: Reference) -> Entry[ManifestRecord] | None:
+        """What a reference means."""
         ...
 
-    async def known(self, repository: RepositoryName, digests: Collection[Digest]) -> set[Digest]:
-        """Which of these manifests the repository has."""
+    async def manifests(
+        self, repository: RepositoryName, digests: Collection[Digest]
+    ) -> Mapping[Digest, Entry[ManifestRecord]]:
+        """What is known of these manifests in a repository."""
         ...
 
-    async def tags(self, repository: RepositoryName, last: str | None, limit: int) -> Sequence[str] | None:
-        """Up to `limit` tags that sort bytewise after `last`; None when there is no such repository."""
+    async def links(self, repository: RepositoryName, digests: Collection[Digest]) -> Mapping[Digest, Entry[int]]:
+        """What is known of these blobs in a repository: their sizes in bytes."""
         ...
 
-    async def referrers(self, repository: RepositoryName, subject: Digest) -> Sequence[Referrer]:
+    async def used(self, digests: Collection[Digest]) -> set[Digest]:
+        """Which of these any repository has, as a blob or as a manifest."""
+        ...
+
+    async def tags(self, repository: RepositoryName, last: str | None, limit: int) -> TagRows | None:
+        """The tags that sort bytewise after `last`, up to `limit` that exist."""
+        ...
+
+    async def tags_of(self, repository: RepositoryName, manifest: Digest) -> Sequence[tuple[str, Entry[bool]]]:
+        """The tags that mean a manifest, or meant it when they were removed."""
+        ...
+
+    async def referrers(self, repository: RepositoryName, subject: Digest) -> Sequence[tuple[Digest, Entry[Referrer]]]:
         """The manifests of a repository that are about `subject`, in the order of their digests."""
         ...
 
     async def repositories(self, last: str | None, limit: int) -> Sequence[str]:
-        """Up to `limit` repositories that sort bytewise after `last`."""
+        """Up to `limit` repositories that have a manifest and sort bytewise after `last`."""
         ...
 
     async def close(self) -> None: ...

@@ -11,65 +11,23 @@ import os
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
-
-import msgspec
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from kraken.core.digest import Digest
 from kraken.core.errors import BadConfig, KrakenError, OutOfSpace, Unavailable
-from kraken.index.records import ManifestWrite, Resolved
+from kraken.index import rows
+from kraken.index.records import Entry, TagRows, Write
 from kraken.index.versions import Version
 from kraken.oci.manifests import ManifestRecord
 from kraken.oci.references import Reference, RepositoryName
 from kraken.oci.referrers import Referrer
+from kraken.runtime.clock import Clock
 
 T = TypeVar("T")
-
-_SCHEMA_VERSION = 2
-_SCHEMA = """
-CREATE TABLE manifests (
-    repository TEXT NOT NULL, digest TEXT NOT NULL, media_type TEXT NOT NULL, size INTEGER NOT NULL,
-    version TEXT NOT NULL, subject TEXT, artifact_type TEXT, annotations TEXT, PRIMARY KEY (repository, digest)
-) STRICT, WITHOUT ROWID;
-CREATE INDEX referrers ON manifests (repository, subject, digest) WHERE subject IS NOT NULL;
-CREATE TABLE tags (
-    repository TEXT NOT NULL, tag TEXT NOT NULL, digest TEXT NOT NULL, version TEXT NOT NULL,
-    PRIMARY KEY (repository, tag)
-) STRICT, WITHOUT ROWID;
-"""
-
-_PUT_MANIFEST = """
-INSERT INTO manifests VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
-    media_type = excluded.media_type, size = excluded.size, version = excluded.version,
-    subject = excluded.subject, artifact_type = excluded.artifact_type, annotations = excluded.annotations
-WHERE excluded.version > manifests.version
-"""
-_PUT_TAG = """
-INSERT INTO tags VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET
-    digest = excluded.digest, version = excluded.version
-WHERE excluded.version > tags.version
-"""
-_RESOLVE_TAG = """
-SELECT tags.digest, media_type, size, tags.version FROM tags JOIN manifests USING (repository, digest)
-WHERE repository = ? AND tag = ?
-"""
-_REFERRERS = """
-SELECT digest, media_type, size, artifact_type, annotations FROM manifests
-WHERE repository = ? AND subject = ? ORDER BY digest
-"""
-_REPOSITORIES = """
-WITH RECURSIVE names(name) AS (
-    SELECT min(repository) FROM manifests WHERE repository > ?
-    UNION ALL
-    SELECT (SELECT min(repository) FROM manifests WHERE repository > name) FROM names WHERE name IS NOT NULL
-) SELECT name FROM names WHERE name IS NOT NULL LIMIT ?
-"""
-"""One step of the index for each name: it never reads through the manifests of a repository."""
-
-_RESOLVE_DIGEST = "SELECT digest, media_type, size, version FROM manifests WHERE repository = ? AND digest = ?"
+P = ParamSpec("P")
 
 _MAX_GROUP = 256
 """Writes of one commit; more of them wait for the next."""
@@ -79,69 +37,74 @@ _MAX_WAITING = 4096
 
 _BUSY_SECONDS = 10.0
 
-_Waiting = tuple[ManifestWrite, "Future[Version]"]
+_Waiting = tuple[Callable[[sqlite3.Connection], Any], "Future[Any]"]
 
 
 class SqliteIndexStore:
     """Tags and manifests in one SQLite file."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, clock: Clock) -> None:
         """Open the file, or make it.
 
         Raises: BadConfig, one line, when it cannot be written or is no index.
         """
         self._path = path
+        self._clock = clock
         self._writing = _opened(path)  # belongs to the writer thread
-        self._reading = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=_BUSY_SECONDS)
+        self._reading, self._scanning = _connected(path), _connected(path)
         self._readers = ThreadPoolExecutor(1, thread_name_prefix="index-read")
+        self._scanners = ThreadPoolExecutor(1, thread_name_prefix="index-scan")
         self._waiting: queue.Queue[_Waiting | None] = queue.Queue()
         self._writer = threading.Thread(target=self._write_loop, name="index-write", daemon=True)
         self._writer.start()
         self._closed = False
 
-    async def put(self, write: ManifestWrite) -> Version:
-        if self._closed or self._waiting.qsize() >= _MAX_WAITING:
-            raise Unavailable("the index has too many writes to do" if not self._closed else "the index is closing")
-        done: Future[Version] = Future()
-        self._waiting.put((write, done))
-        return await asyncio.wrap_future(done)
+    async def put(self, write: Write) -> Version:
+        return await self.change(rows.apply, write, self._clock.wall().timestamp())
 
-    async def resolve(self, repository: RepositoryName, reference: Reference) -> Resolved | None:
-        query = _RESOLVE_DIGEST if isinstance(reference, Digest) else _RESOLVE_TAG
-        row = await self._read(lambda base: base.execute(query, (str(repository), str(reference))).fetchone())
-        if row is None:
-            return None
-        return Resolved(ManifestRecord(Digest.parse(row[0]), row[1], row[2]), Version.parse(row[3]))
+    async def resolve(self, repository: RepositoryName, reference: Reference) -> Entry[ManifestRecord] | None:
+        return await self.read(rows.resolve, repository, reference)
 
-    async def known(self, repository: RepositoryName, digests: Collection[Digest]) -> set[Digest]:
-        def look(base: sqlite3.Connection) -> set[Digest]:
-            query = "SELECT 1 FROM manifests WHERE repository = ? AND digest = ?"
-            return {it for it in digests if base.execute(query, (str(repository), str(it))).fetchone()}
+    async def manifests(
+        self, repository: RepositoryName, digests: Collection[Digest]
+    ) -> Mapping[Digest, Entry[ManifestRecord]]:
+        return await self.read(rows.manifests, repository, digests)
 
-        return await self._read(look)
+    async def links(self, repository: RepositoryName, digests: Collection[Digest]) -> Mapping[Digest, Entry[int]]:
+        return await self.read(rows.links, repository, digests)
 
-    async def tags(self, repository: RepositoryName, last: str | None, limit: int) -> Sequence[str] | None:
-        def look(base: sqlite3.Connection) -> list[str] | None:
-            name = str(repository)
-            if not base.execute("SELECT 1 FROM manifests WHERE repository = ? LIMIT 1", (name,)).fetchone():
-                return None
-            # Text compares bytewise (the collation BINARY); every tag is greater than the empty text.
-            query = "SELECT tag FROM tags WHERE repository = ? AND tag > ? ORDER BY tag LIMIT ?"
-            return [row[0] for row in base.execute(query, (name, _encodable(last or ""), limit))]
+    async def used(self, digests: Collection[Digest]) -> set[Digest]:
+        return await self.read(rows.used, digests)
 
-        return await self._read(look)
+    async def tags(self, repository: RepositoryName, last: str | None, limit: int) -> TagRows | None:
+        return await self.read(rows.tags, repository, last, limit)
 
-    async def referrers(self, repository: RepositoryName, subject: Digest) -> Sequence[Referrer]:
-        def look(base: sqlite3.Connection) -> list[Referrer]:
-            return [_referrer(row) for row in base.execute(_REFERRERS, (str(repository), str(subject)))]
+    async def tags_of(self, repository: RepositoryName, manifest: Digest) -> Sequence[tuple[str, Entry[bool]]]:
+        return await self.read(rows.tags_of, repository, manifest)
 
-        return await self._read(look)
+    async def referrers(self, repository: RepositoryName, subject: Digest) -> Sequence[tuple[Digest, Entry[Referrer]]]:
+        return await self.read(rows.referrers, repository, subject)
 
     async def repositories(self, last: str | None, limit: int) -> Sequence[str]:
-        def look(base: sqlite3.Connection) -> list[str]:
-            return [row[0] for row in base.execute(_REPOSITORIES, (_encodable(last or ""), limit))]
+        return await self.read(rows.repositories, last, limit)
 
-        return await self._read(look)
+    async def read(self, look: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """What `look` finds in the tables; it must be quick, for others wait. Raises: Unavailable."""
+        return await self._look(self._readers, self._reading, lambda base: look(base, *args, **kwargs))
+
+    async def scan(self, look: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """What `look` finds in the tables, however long that takes. Raises: Unavailable."""
+        return await self._look(self._scanners, self._scanning, lambda base: look(base, *args, **kwargs))
+
+    async def change(
+        self, change: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """What `change` returns, once what it did to the tables is durable. Raises: Unavailable; OutOfSpace."""
+        if self._closed or self._waiting.qsize() >= _MAX_WAITING:
+            raise Unavailable("the index has too many writes to do" if not self._closed else "the index is closing")
+        done: Future[T] = Future()
+        self._waiting.put((lambda base: change(base, *args, **kwargs), done))
+        return await asyncio.wrap_future(done)
 
     async def close(self) -> None:
         """Finish the writes that wait, then close the file."""
@@ -151,14 +114,18 @@ class SqliteIndexStore:
         self._waiting.put(None)
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(None, self._writer.join)
-        await loop.run_in_executor(self._readers, self._reading.close)
-        self._readers.shutdown(wait=True)
+        for threads, base in ((self._readers, self._reading), (self._scanners, self._scanning)):
+            base.interrupt()
+            await loop.run_in_executor(threads, base.close)
+            threads.shutdown(wait=True)
 
-    async def _read(self, look: Callable[[sqlite3.Connection], T]) -> T:
+    async def _look(
+        self, threads: ThreadPoolExecutor, base: sqlite3.Connection, look: Callable[[sqlite3.Connection], T]
+    ) -> T:
         if self._closed:
             raise Unavailable("the index is closing")
         try:
-            return await asyncio.wrap_future(self._readers.submit(look, self._reading))
+            return await asyncio.wrap_future(threads.submit(look, base))
         except sqlite3.Error as error:
             raise Unavailable(f"the index cannot be read: {error}") from error
 
@@ -186,47 +153,18 @@ def _commit(base: sqlite3.Connection, group: Sequence[_Waiting]) -> None:
     """Write a group in one transaction, then tell each writer. A failure is every writer's."""
     try:
         base.execute("BEGIN IMMEDIATE")
-        stored = [_put(base, write) for write, _done in group]
+        outcomes = [change(base) for change, _done in group]
         base.execute("COMMIT")
     except sqlite3.Error as error:
         if base.in_transaction:
             base.execute("ROLLBACK")
-        for _write, done in group:
-            _resolve(done, _failure(error))
+        for _change, done in group:
+            if done.set_running_or_notify_cancel():  # else whoever asked is gone
+                done.set_exception(_failure(error))
         return
-    for (_write, done), version in zip(group, stored, strict=True):
-        _resolve(done, version)
-
-
-def _put(base: sqlite3.Connection, write: ManifestWrite) -> Version:
-    name, digest, version = str(write.repository), str(write.record.digest), str(write.version)
-    base.execute(_PUT_MANIFEST, (name, digest, write.record.media_type, write.record.size, version, *_about(write)))
-    base.executemany(_PUT_TAG, [(name, str(tag), digest, version) for tag in write.tags])
-    tags = [base.execute(_RESOLVE_TAG, (name, str(tag))).fetchone()[3] for tag in write.tags]
-    manifest = base.execute(_RESOLVE_DIGEST, (name, digest)).fetchone()[3]
-    return Version.parse(max([manifest, *tags]))
-
-
-def _about(write: ManifestWrite) -> tuple[str | None, str | None, str | None]:
-    about = write.about
-    if about is None:
-        return None, None, None
-    return str(about.subject), about.artifact_type, msgspec.json.encode(dict(about.annotations)).decode()
-
-
-def _referrer(row: tuple[str, str, int, str, str]) -> Referrer:
-    digest, media_type, size, artifact_type, annotations = row
-    record = ManifestRecord(Digest.parse(digest), media_type, size)
-    return Referrer(record, artifact_type, msgspec.json.decode(annotations, type=dict[str, str]))
-
-
-def _resolve(done: Future[Version], outcome: Version | KrakenError) -> None:
-    if not done.set_running_or_notify_cancel():
-        return  # whoever asked is gone
-    if isinstance(outcome, KrakenError):
-        done.set_exception(outcome)
-    else:
-        done.set_result(outcome)
+    for (_change, done), outcome in zip(group, outcomes, strict=True):
+        if done.set_running_or_notify_cancel():
+            done.set_result(outcome)
 
 
 def _failure(error: sqlite3.Error) -> KrakenError:
@@ -235,10 +173,14 @@ def _failure(error: sqlite3.Error) -> KrakenError:
     return Unavailable(f"the index cannot be written: {error}")
 
 
+def _connected(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=_BUSY_SECONDS)
+
+
 def _opened(path: Path) -> sqlite3.Connection:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        base = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=_BUSY_SECONDS)
+        base = _connected(path)
         base.execute("PRAGMA journal_mode=WAL")
         base.execute("PRAGMA synchronous=FULL")
         _make_tables(base, path)
@@ -249,17 +191,12 @@ def _opened(path: Path) -> sqlite3.Connection:
 
 def _make_tables(base: sqlite3.Connection, path: Path) -> None:
     version = base.execute("PRAGMA user_version").fetchone()[0]
-    if version == _SCHEMA_VERSION:
+    if version == rows.SCHEMA_VERSION:
         return
     if version != 0:
         raise BadConfig(f"{path} was written by another version of the index (schema {version})")
-    base.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={_SCHEMA_VERSION}; COMMIT;")
+    base.executescript(f"BEGIN; {rows.SCHEMA} PRAGMA user_version={rows.SCHEMA_VERSION}; COMMIT;")
 
 
 def _reason(error: OSError | sqlite3.Error) -> str:
     return os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
-
-
-def _encodable(text: str) -> str:
-    """`text` without what cannot be stored as UTF-8; such a mark never equals a tag, but it may order them."""
-    return text.encode("utf-8", "replace").decode()

@@ -12,6 +12,9 @@ from kraken.core.errors import Invalid
 
 _MAX_MILLISECONDS = 2**48 - 1
 _MAX_COUNTER = 2**16 - 1
+_COLLECTOR = "f" * 16
+"""No writer has this node: it marks the removals that collectors make."""
+
 _TEXT = re.compile(r"([0-9a-f]{12})-([0-9a-f]{4})-([0-9a-f]{16})")
 
 
@@ -33,6 +36,15 @@ class Version:
     def __str__(self) -> str:
         """Fixed width, so that the texts sort as the versions do."""
         return f"{self.milliseconds:012x}-{self.counter:04x}-{self.node}"
+
+    @property
+    def collected(self) -> Version:
+        """The version under which a collector removes what was written with this one.
+
+        It is greater than this, and less than anything that is written afterwards: whoever writes the row while
+        it is being collected wins, wherever and in whatever order the two arrive.
+        """
+        return Version(self.milliseconds, self.counter, _COLLECTOR)
 
     @classmethod
     def parse(cls, text: str) -> Version:

@@ -27,8 +27,11 @@ class Event(StrEnum):
     PUSH_FINISHED = "push_finished"  # digest, bytes, seconds
     PUSH_FAILED = "push_failed"
     TAG_SERVED_STALE = "tag_served_stale"  # repository, tag, digest, error: no index node answered
+    BLOB_SERVED_UNCONFIRMED = "blob_served_unconfirmed"  # repository, digest, error: no index node answered
     MANIFESTS_NOT_KEPT = "manifests_not_kept"  # error: what tags mean is remembered until the next restart only
     TAG_WRITTEN = "tag_written"  # repository, tag, digest
+    DELETED = "deleted"  # kind (tag, manifest or blob), repository, name
+    BLOB_MOUNTED = "blob_mounted"  # repository, digest
 
     DOWNLOAD_STARTED = "download_started"
     DOWNLOAD_FINISHED = "download_finished"
@@ -44,11 +47,28 @@ class Event(StrEnum):
     BLOB_CORRUPT = "blob_corrupt"  # digest, reason
     BLOB_QUARANTINED = "blob_quarantined"  # digest, reason
     BLOB_REMOVED = "blob_removed"
+    COLLECTED = "collected"  # kind, and what it was: garbage was removed
+    COLLECTION_FAILED = "collection_failed"  # error: what is garbage is not known, or cannot be removed now
     EVICTED = "evicted"  # digest, bytes
     OUT_OF_SPACE = "out_of_space"
     UPLOAD_EXPIRED = "upload_expired"
     REPLICA_STORED = "replica_stored"
     REPLICA_FAILED = "replica_failed"  # digest, host, error
+
+    UPSTREAM_UP = "upstream_up"  # upstream
+    UPSTREAM_DOWN = "upstream_down"  # upstream, error: it is left alone for a while
+    UPSTREAM_THROTTLED = "upstream_throttled"  # upstream, seconds, error: it asked to be left alone
+    UPSTREAM_LOGIN_REFUSED = "upstream_login_refused"  # upstream, error
+    UPSTREAM_UNVERIFIED = "upstream_unverified"  # upstream, url: its certificate is not checked, as it was set
+    UPSTREAM_BLOB_BROKEN = "upstream_blob_broken"  # upstream, digest, at, error: it is gone on with
+    MIRROR_FETCHED = "mirror_fetched"  # repository, digest, bytes, seconds
+    MIRROR_FETCH_FAILED = "mirror_fetch_failed"  # repository, reference, error
+    MIRROR_SERVED_STALE = "mirror_served_stale"  # repository, tag, digest, error: its upstream could not be asked
+
+    NOTIFICATIONS_FAILED = "notifications_failed"  # endpoint, error, failures, waiting, retry_seconds: nothing is lost
+    NOTIFICATIONS_RESUMED = "notifications_resumed"  # endpoint, failures: it takes events again
+    NOTIFICATIONS_DROPPED = "notifications_dropped"  # endpoint, events, reason: these will never be sent
+    NOTIFICATIONS_DISCARDED = "notifications_discarded"  # endpoint, events: they waited for one no longer configured
 
     HOST_UP = "host_up"  # kind, host
     HOST_DOWN = "host_down"  # kind, host, error

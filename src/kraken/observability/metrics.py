@@ -30,6 +30,8 @@ class Metrics:
         self._tracker()
         self._storage()
         self._cluster()
+        self._upstreams()
+        self._notifications()
 
     def render(self) -> bytes:
         """All families in the text format of Prometheus; send it as `CONTENT_TYPE`."""
@@ -83,12 +85,30 @@ class Metrics:
         self.store_blobs = self._gauge("store_blobs", "Complete blobs on disk.")
         self.evictions = self._counter("evictions", "Blobs removed to make room.")
         self.quarantined = self._counter("quarantined", "Blobs set aside because their bytes were wrong.")
+        self.collected = self._counter("collected", "Garbage removed.", "kind")
         self.uploads_open = self._gauge("uploads_open", "Upload sessions that are neither committed nor abandoned.")
         self.backend_reads = self._counter("backend_reads", "Blobs read from the backend.")
 
     def _cluster(self) -> None:
         self.replicas = self._counter("replicas", "Copies sent to other origins, by how it ended.", "result")
         self.cluster_hosts_up = self._gauge("cluster_hosts_up", "Hosts that answer, by component.", "kind")
+
+    def _upstreams(self) -> None:
+        self.upstream_requests = self._counter(
+            "upstream_requests", "Requests to registries that are mirrored, by how they ended.", "upstream", "result"
+        )
+        self.upstream_bytes = self._counter("upstream_bytes", "Bytes of blobs that came from upstreams.", "upstream")
+        self.upstream_stale = self._counter(
+            "upstream_stale", "Tags answered from memory because their upstream could not be asked.", "upstream"
+        )
+        self.upstream_up = self._gauge("upstream_up", "1 while an upstream is asked, 0 while it is down.", "upstream")
+        self.upstream_fetches = self._gauge("upstream_fetches", "Blobs being fetched from upstreams now.")
+
+    def _notifications(self) -> None:
+        self.notifications = self._counter(
+            "notifications", "Events for webhooks, by what became of them or of one try.", "endpoint", "result"
+        )
+        self.notification_queue_events = self._gauge("notification_queue_events", "Events that wait.", "endpoint")
 
     def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
         return Counter(f"kraken_{name}", meaning, labels, registry=self.registry)

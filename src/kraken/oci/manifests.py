@@ -16,8 +16,11 @@ from kraken.core.digest import Digest
 from kraken.core.errors import Invalid
 from kraken.core.pieces import MAX_BLOB_SIZE, MIB
 
-MAX_MANIFEST_BYTES = 4 * MIB
-"""The size that every registry has to accept; clients refuse larger ones."""
+CLIENT_MANIFEST_BYTES = 4 * MIB
+"""The size that every registry has to accept; most clients refuse larger ones."""
+
+MAX_MANIFEST_BYTES = 64 * MIB
+"""What no setting can exceed: manifests are read whole into memory."""
 
 MAX_DESCRIPTORS = 10_000
 """Entries that one manifest may refer to. Each costs a look-up when it is pushed."""

@@ -13,7 +13,7 @@ import msgspec
 
 from kraken.core.digest import Digest
 from kraken.core.errors import Invalid
-from kraken.oci.manifests import MAX_MANIFEST_BYTES, OCI_INDEX, ManifestRecord
+from kraken.oci.manifests import CLIENT_MANIFEST_BYTES, OCI_INDEX, ManifestRecord
 from kraken.oci.references import Tag
 
 
@@ -55,7 +55,7 @@ def referrers_page(
     referrers: Iterable[Referrer],
     artifact_type: str | None,
     after: Digest | None,
-    limit_bytes: int = MAX_MANIFEST_BYTES,
+    limit_bytes: int = CLIENT_MANIFEST_BYTES,
 ) -> ReferrersPage:
     """The image index that lists referrers in the order of their digests, each once.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from pathlib import Path
 from typing import Final
 
@@ -12,8 +13,10 @@ from kraken.cluster.io.members import Members
 from kraken.cluster.io.node_route import add_node_route
 from kraken.core.errors import BadConfig
 from kraken.core.peers import Address, Role
+from kraken.index.client import IndexClient
 from kraken.observability.logs import get_logger
 from kraken.observability.metrics import Metrics
+from kraken.origin.collector import Collector
 from kraken.origin.http import OriginRoutes
 from kraken.origin.replica_sender import HttpReplicaSender
 from kraken.origin.replication import Replicator
@@ -70,9 +73,14 @@ class Origin:
         )
         self.node = PeerNode(Role.ORIGIN, self.blobs, settings.peer, settings.swarm, self._log, self.metrics)
         service = OriginService(self.blobs, self._uploads, self._replicator, self._log)
+        self._indexes = Members(
+            "index", settings.cluster.indexes, self._http_client, settings.cluster, self._log, self.metrics
+        )
+        self._names = IndexClient(self._http_client, self._indexes, clock, secrets.token_hex(8))
+        self._collector = Collector(self.blobs, self._names, settings.collection, clock, self._log, self.metrics)
         app = component_app(KIND, settings.name, self.metrics, self._reasons_not_ready)
         add_node_route(app, self.card)
-        OriginRoutes(service, settings.http.idle_seconds).add_to(app)
+        OriginRoutes(service, self._collector, settings.http.idle_seconds).add_to(app)
         self._server = WebServer(app, settings.http)
         self._tasks = Tasks(self._log, self.metrics)
         self._is_started = False
@@ -98,7 +106,10 @@ class Origin:
         await self.node.start()
         await self._server.start()
         await self._others.start()
+        await self._indexes.start()
         self._tasks.spawn("sweep_uploads", self._sweep_uploads())
+        if self._indexes.hosts:
+            self._tasks.spawn("collect", self._collector.run_for_ever())
         self._is_started = True
 
     async def stop(self) -> None:
@@ -108,6 +119,8 @@ class Origin:
         await self._replicator.close(self._settings.http.drain_seconds)
         await self._tasks.close()
         await self._others.stop()
+        await self._names.close()
+        await self._indexes.stop()
         await self._http_client.close()
         await self.blobs.close()
         self._threads.close()

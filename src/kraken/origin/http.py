@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Coroutine
-from typing import Any, Final, TypeVar
+from typing import Final
 
 import msgspec
 from aiohttp import hdrs, web
@@ -13,6 +11,7 @@ from kraken.core.digest import Digest
 from kraken.core.errors import Corrupt, Invalid, Rejected
 from kraken.core.pieces import ByteRange
 from kraken.oci.ranges import Unsatisfiable, requested_range
+from kraken.origin.collector import Collector
 from kraken.origin.messages import (
     INLINE_LENGTH_HEADER,
     MAX_STAT_DIGESTS,
@@ -21,23 +20,21 @@ from kraken.origin.messages import (
     StatRequest,
 )
 from kraken.origin.service import OriginService
+from kraken.runtime.signs_of_life import with_signs_of_life
 from kraken.runtime.web import body_chunks, json_response, read_body
 from kraken.storage.io.http_body import CompleteBlob, send_blob
 from kraken.storage.layout import SessionId, session_id
 
-T = TypeVar("T")
-
 _OCTETS: Final = "application/octet-stream"
-_STILL_AT_WORK: Final = b"HTTP/1.1 102 Processing\r\n\r\n"
-_SIGN_OF_LIFE_SECONDS: Final = 5.0
 
 
 class OriginRoutes:
     """Turns requests into calls of the service. Values from outside are admitted here."""
 
-    def __init__(self, service: OriginService, idle_seconds: float) -> None:
+    def __init__(self, service: OriginService, collector: Collector, idle_seconds: float) -> None:
         """Args: idle_seconds, a body that brings no byte for this long is given up."""
         self._service = service
+        self._collector = collector
         self._idle_seconds = idle_seconds
 
     def add_to(self, app: web.Application) -> None:
@@ -52,6 +49,8 @@ class OriginRoutes:
         router.add_put("/replicas/{digest}", self.put_replica)
         router.add_get("/metainfo/{digest}", self.get_metainfo)
         router.add_post("/stat", self.stat)
+        router.add_get("/garbage", self.garbage)
+        router.add_post("/garbage", self.collect)
 
     async def begin_upload(self, request: web.Request) -> web.Response:
         await self._service.uploads.begin(_session(request))
@@ -68,7 +67,7 @@ class OriginRoutes:
         digest = _digest(request.query.get("digest", ""))
         if request.can_read_body or "offset" in request.query:
             await self._append(request)
-        answer = await _with_signs_of_life(request, self._service.commit(_session(request), digest))
+        answer = await with_signs_of_life(request, self._service.commit(_session(request), digest))
         return json_response(answer, status=201)
 
     async def abandon_upload(self, request: web.Request) -> web.Response:
@@ -78,12 +77,12 @@ class OriginRoutes:
     async def put_blob(self, request: web.Request) -> web.Response:
         chunks = body_chunks(request, self._idle_seconds)
         work = self._service.put_blob(_digest(request.match_info["digest"]), chunks)
-        return json_response(await _with_signs_of_life(request, work), status=201)
+        return json_response(await with_signs_of_life(request, work), status=201)
 
     async def put_replica(self, request: web.Request) -> web.Response:
         chunks = body_chunks(request, self._idle_seconds)
         work = self._service.put_replica(_digest(request.match_info["digest"]), chunks)
-        return json_response(await _with_signs_of_life(request, work), status=201)
+        return json_response(await with_signs_of_life(request, work), status=201)
 
     async def get_blob(self, request: web.Request) -> web.StreamResponse:
         digest = _digest(request.match_info["digest"])
@@ -125,32 +124,15 @@ class OriginRoutes:
             raise Rejected(f"{len(asked.digests)} digests at once; {MAX_STAT_DIGESTS} is the limit")
         return json_response(StatAnswer(await self._service.sizes(_digest(text) for text in asked.digests)))
 
+    async def garbage(self, _request: web.Request) -> web.Response:
+        return json_response(await self._collector.look())
+
+    async def collect(self, request: web.Request) -> web.Response:
+        return json_response(await with_signs_of_life(request, self._collector.collect()))
+
     async def _append(self, request: web.Request) -> int:
         chunks = body_chunks(request, self._idle_seconds)
         return await self._service.uploads.append(_session(request), _offset(request), chunks)
-
-
-async def _with_signs_of_life(request: web.Request, work: Coroutine[Any, Any, T]) -> T:
-    """The result of work that may take minutes: a commit waits for disks, here and at the other owners.
-
-    The client is told every few seconds that it goes on, so that its deadline for a dead server can stay
-    short. Source: RFC 2518, section 10.1, 102 Processing; an HTTP client skips answers 1xx that it does not know.
-    """
-    task = asyncio.ensure_future(work)
-    try:
-        while not (await asyncio.wait([task], timeout=_SIGN_OF_LIFE_SECONDS))[0]:
-            await _write_interim(request)
-        return task.result()
-    finally:
-        if not task.done():
-            task.cancel()
-            await asyncio.wait([task])
-
-
-async def _write_interim(request: web.Request) -> None:
-    writer = request.writer
-    await writer.write(_STILL_AT_WORK)
-    writer.output_size = 0  # as aiohttp does for 100 Continue: the answer itself has not begun
 
 
 def _blob_response(wanted: ByteRange | None, span: ByteRange, size: int) -> web.StreamResponse:

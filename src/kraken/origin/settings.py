@@ -16,6 +16,26 @@ from kraken.runtime.web_client import ClientSettings
 
 
 @dataclass(frozen=True, slots=True)
+class CollectionSettings:
+    """Garbage collection at an origin: what no repository has any more is removed."""
+
+    every_seconds: float = setting(3600.0, unit=Unit.SECONDS, low=1, meaning="How often garbage is looked for.")
+    grace_seconds: float = setting(
+        24 * 3600.0,
+        unit=Unit.SECONDS,
+        low=1,
+        meaning="A blob that was uploaded or read within this time stays. It must be longer than a push takes.",
+    )
+    second_look_seconds: float = setting(
+        60.0,
+        unit=Unit.SECONDS,
+        low=0,
+        meaning="A blob goes when two looks at the index, so far apart, found that no repository has it. It must be "
+        "longer than a manifest takes from its check to its place in the index.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class OriginSettings:
     """An origin."""
 
@@ -41,6 +61,7 @@ class OriginSettings:
     replica_stall_seconds: float = setting(
         60.0, unit=Unit.SECONDS, low=1, meaning="A copy to another origin that moves no byte for this long has failed."
     )
+    collection: CollectionSettings = setting(CollectionSettings, meaning="Garbage collection.")
     http: HttpSettings = setting(
         lambda: HttpSettings(listen=Address("127.0.0.1", 5200)), meaning="Where proxies, trackers and origins ask."
     )

@@ -14,9 +14,13 @@ from kraken.observability.logs import get_logger
 from kraken.observability.metrics import Metrics
 from kraken.oci.io.routes import RegistryRoutes
 from kraken.origin.client import OriginClient
+from kraken.proxy.deletes import Deletes
 from kraken.proxy.http import ProxyWrites
-from kraken.proxy.service import Manifests, Observers, ProxyReads, Uploads
+from kraken.proxy.manifests import Manifests
+from kraken.proxy.observers import Observers
+from kraken.proxy.reads import ProxyReads
 from kraken.proxy.settings import ProxySettings
+from kraken.proxy.uploads import Uploads
 from kraken.runtime.clock import SystemClock
 from kraken.runtime.web import WebServer, component_app
 from kraken.runtime.web_client import HttpClient
@@ -44,12 +48,13 @@ class Proxy:
         self._index_client = IndexClient(self._client, self._indexes, clock, secrets.token_hex(8))
 
         observers = Observers(log, self.metrics, clock)
-        manifests = Manifests(origins, self._index_client, observers, sparse_indexes=settings.push.sparse_indexes)
-        writes = ProxyWrites(
-            Uploads(origins, observers), manifests, settings.http.idle_seconds, settings.push.stall_seconds
-        )
+        manifests = Manifests(origins, self._index_client, observers, settings.push)
+        uploads = Uploads(origins, self._index_client, observers)
+        deletes = Deletes(self._index_client, observers, settings.push)
+        writes = ProxyWrites(uploads, manifests, deletes, settings.http.idle_seconds, settings.push.stall_seconds)
+        reads = ProxyReads(origins, self._index_client, observers, settings.push.renew_seconds)
         app = component_app(KIND, self.name, self.metrics, self._not_ready)
-        RegistryRoutes(ProxyReads(origins, self._index_client, observers), log, writes).register(app)
+        RegistryRoutes(reads, log, writes).register(app)
         add_node_route(app, lambda: NodeCard(KIND, self.name))
         self._server = WebServer(app, settings.http)
 

@@ -14,13 +14,14 @@ from kraken.core.digest import Algorithm, Digest
 from kraken.core.errors import Invalid, KrakenError, NotFound, OffsetMismatch, Rejected
 from kraken.core.pieces import MAX_BLOB_SIZE, ByteRange
 from kraken.oci.errors import Code, RegistryError
-from kraken.oci.manifests import MAX_MANIFEST_BYTES
 from kraken.oci.paths import blob_location, manifest_location, upload_location
 from kraken.oci.ranges import chunk_range
 from kraken.oci.references import Reference, RepositoryName, Tag
 from kraken.oci.sessions import SessionId
 from kraken.proxy.bodies import UploadBody, whole_body
-from kraken.proxy.service import Manifests, Uploads
+from kraken.proxy.deletes import Deletes
+from kraken.proxy.manifests import Manifests
+from kraken.proxy.uploads import Uploads
 
 _FORGET_PAUSES = (0.0, 0.1, 0.5, 2.0)
 """Seconds before each attempt to drop a session."""
@@ -32,9 +33,12 @@ MAX_TAGS = 100
 class ProxyWrites:
     """Implements `RegistryWrites` over the service. Times are seconds, see `UploadBody`."""
 
-    def __init__(self, uploads: Uploads, manifests: Manifests, idle_seconds: float, stall_seconds: float) -> None:
+    def __init__(
+        self, uploads: Uploads, manifests: Manifests, deletes: Deletes, idle_seconds: float, stall_seconds: float
+    ) -> None:
         self._uploads = uploads
         self._manifests = manifests
+        self._deletes = deletes
         self._idle_seconds = idle_seconds
         self._stall_seconds = stall_seconds
 
@@ -42,9 +46,12 @@ class ProxyWrites:
         """POST: a mount, when the blob is there; a whole blob, when its digest is given; else a new session."""
         _check_algorithm(request.query.get("digest-algorithm"))
         if (wanted := request.query.get("mount")) is not None:
-            mounted = _digest(wanted)
-            if _is_name(request.query.get("from")) and await self._uploads.exists(mounted):
-                return _created(blob_location(repository, mounted), mounted)
+            mounted, source = _digest(wanted), request.query.get("from")
+            # Who names no repository, or none that could exist, has to upload: that is an answer, not an error.
+            if source is None or _is_name(source):
+                holder = None if source is None else RepositoryName(source)
+                if await self._uploads.mount(repository, mounted, holder):
+                    return _created(blob_location(repository, mounted), mounted)
         elif (given := request.query.get("digest")) is not None:
             return await self._put_whole(request, repository, _digest(given))
         session = await self._uploads.begin()
@@ -79,11 +86,10 @@ class ProxyWrites:
     ) -> web.StreamResponse:
         """PUT of a manifest by its digest, with any number of tags, or by one tag."""
         tags = [reference] if isinstance(reference, Tag) else _tags(request)
-        data = await whole_body(request, self._idle_seconds, MAX_MANIFEST_BYTES)
+        limit = self._manifests.max_bytes
+        data = await whole_body(request, self._idle_seconds, limit)
         if data is None:
-            raise RegistryError(
-                Code.MANIFEST_INVALID, f"a manifest may have {MAX_MANIFEST_BYTES} bytes and no more", status=413
-            )
+            raise RegistryError(Code.MANIFEST_INVALID, f"a manifest may have {limit} bytes and no more", status=413)
         digest = _manifest_digest(data, reference)
         manifest = await self._manifests.put(repository, data, request.headers.get("Content-Type"), digest, tags)
         headers = {"Location": manifest_location(repository, digest), "Docker-Content-Digest": str(digest)}
@@ -93,6 +99,23 @@ class ProxyWrites:
         if tags and not isinstance(reference, Tag):
             headers["OCI-Tag"] = ", ".join(map(str, tags))
         return web.Response(status=201, headers=headers)
+
+    async def delete_manifest(
+        self, _request: web.Request, repository: RepositoryName, reference: Reference
+    ) -> web.StreamResponse:
+        """DELETE by tag: the tag; by digest: the manifest and every tag that means it."""
+        if isinstance(reference, Tag):
+            await self._deletes.delete_tag(repository, reference)
+        else:
+            await self._deletes.delete_manifest(repository, reference)
+        return web.Response(status=202)
+
+    async def delete_blob(
+        self, _request: web.Request, repository: RepositoryName, digest: Digest
+    ) -> web.StreamResponse:
+        """DELETE of a blob: this repository has it no longer."""
+        await self._deletes.delete_blob(repository, digest)
+        return web.Response(status=202)
 
     async def _put_whole(self, request: web.Request, repository: RepositoryName, digest: Digest) -> web.StreamResponse:
         session = await self._uploads.begin()
@@ -192,9 +215,9 @@ def _check_algorithm(text: str | None) -> None:
         raise RegistryError(Code.DIGEST_INVALID, f"{text[:40]!r} is not an algorithm that is known here")
 
 
-def _is_name(text: str | None) -> bool:
+def _is_name(text: str) -> bool:
     try:
-        return text is not None and bool(RepositoryName(text))
+        return bool(RepositoryName(text))
     except Invalid:
         return False
 

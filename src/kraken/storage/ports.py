@@ -71,8 +71,12 @@ class BlobStore(Protocol):
         """Set a blob aside, for it is not what its digest says. Nothing happens when it is not here."""
         ...
 
-    async def remove(self, digest: Digest) -> None:
-        """Forget a blob, complete or partial. Who has it open may read on."""
+    async def remove(self, digest: Digest, *, unused_since: float | None = None) -> bool:
+        """Forget a blob, complete or partial. Who has it open may read on.
+
+        Args: unused_since, UTC seconds: a blob that was used at that time or later stays.
+        Returns: whether it was here and is no longer.
+        """
         ...
 
     def digests(self) -> Iterable[StoredBlob]:

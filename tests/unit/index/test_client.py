@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,17 +14,26 @@ from kraken.core.digest import Digest
 from kraken.core.errors import Invalid, NotFound, Rejected, Unavailable
 from kraken.index.app import Index
 from kraken.index.client import IndexClient
-from kraken.oci.manifests import OCI_MANIFEST, ManifestRecord
+from kraken.oci.manifests import OCI_MANIFEST, Manifest, ManifestRecord
 from kraken.oci.pages import NamePage, PageRequest
 from kraken.oci.references import RepositoryName, Tag
 
 APP = RepositoryName("team/app")
 LATEST = Tag("latest")
+LAYER = Digest.of(b"a layer")
 ALL = PageRequest(100, None)
 
 
 def record(name: str) -> ManifestRecord:
     return ManifestRecord(Digest.of(name.encode()), OCI_MANIFEST, len(name))
+
+
+def tagged(manifest: ManifestRecord, *tags: Tag) -> tuple[ManifestRecord, Manifest, Sequence[Tag]]:
+    """The arguments of a `put_manifest`."""
+    return manifest, NAMES_NOTHING, tags
+
+
+NAMES_NOTHING = Manifest(OCI_MANIFEST, (), (), None, "", {})
 
 
 ONE, TWO, THREE = record("one"), record("two"), record("three")
@@ -64,12 +73,12 @@ async def nodes(data: Path, count: int) -> AsyncIterator[tuple[Nodes, IndexClien
 
 async def test_what_was_written_is_read_by_everybody(tmp_path: Path) -> None:
     async with nodes(tmp_path, 3) as (built, client), index_client(built.addresses, "00000000000000bb") as other:
-        await client.put_manifest(APP, ONE, [LATEST, Tag("v1")])
+        await client.put_manifest(APP, *tagged(ONE, LATEST, Tag("v1")))
 
         assert await other.resolve(APP, LATEST) == ONE
         assert await other.resolve(APP, ONE.digest) == ONE
         assert await other.tags(APP, ALL) == NamePage(("latest", "v1"), more=False)
-        assert await other.known(APP, [ONE.digest, TWO.digest]) == {ONE.digest}
+        assert await other.manifests(APP, [ONE.digest, TWO.digest]) == {ONE.digest}
 
 
 async def test_what_does_not_exist_is_not_found(tmp_path: Path) -> None:
@@ -77,14 +86,14 @@ async def test_what_does_not_exist_is_not_found(tmp_path: Path) -> None:
         for asking in (client.resolve(APP, LATEST), client.resolve(APP, ONE.digest), client.tags(APP, ALL)):
             with pytest.raises(NotFound):
                 await asking
-        assert await client.known(APP, [ONE.digest]) == set()
-        assert await client.known(APP, []) == set()
+        assert await client.manifests(APP, [ONE.digest]) == set()
+        assert await client.manifests(APP, []) == set()
 
 
 async def test_two_of_three_nodes_are_enough_for_everything(tmp_path: Path) -> None:
     async with nodes(tmp_path, 3) as (built, client):
         await built.stop(1)
-        await client.put_manifest(APP, ONE, [LATEST])
+        await client.put_manifest(APP, *tagged(ONE, LATEST))
 
         assert await client.resolve(APP, LATEST) == ONE
         with pytest.raises(NotFound):
@@ -94,11 +103,11 @@ async def test_two_of_three_nodes_are_enough_for_everything(tmp_path: Path) -> N
 @pytest.mark.parametrize("count", [2, 3])
 async def test_a_minority_takes_no_write_but_still_answers(tmp_path: Path, count: int) -> None:
     async with nodes(tmp_path, count) as (built, client):
-        await client.put_manifest(APP, ONE, [LATEST])
+        await client.put_manifest(APP, *tagged(ONE, LATEST))
         await built.stop(*range(1, count))
 
         with pytest.raises(Unavailable):
-            await client.put_manifest(APP, TWO, [LATEST])
+            await client.put_manifest(APP, *tagged(TWO, LATEST))
         assert await client.resolve(APP, ONE.digest) == ONE
         assert (await client.tags(APP, ALL)).names == ("latest",)
 
@@ -117,7 +126,7 @@ async def test_without_any_node_nothing_is_said_to_be_missing(tmp_path: Path) ->
     async with nodes(tmp_path, 2) as (built, client):
         await built.stop_all()
 
-        for asking in (client.resolve(APP, LATEST), client.tags(APP, ALL), client.known(APP, [ONE.digest])):
+        for asking in (client.resolve(APP, LATEST), client.tags(APP, ALL), client.manifests(APP, [ONE.digest])):
             with pytest.raises(Unavailable):
                 await asking
     async with index_client([]) as client:
@@ -127,22 +136,22 @@ async def test_without_any_node_nothing_is_said_to_be_missing(tmp_path: Path) ->
 
 async def test_a_node_that_missed_a_write_does_not_bring_the_old_tag_back(tmp_path: Path) -> None:
     async with nodes(tmp_path, 3) as (built, client):
-        await client.put_manifest(APP, ONE, [LATEST])
+        await client.put_manifest(APP, *tagged(ONE, LATEST))
         await built.stop(2)
-        await client.put_manifest(APP, TWO, [LATEST, Tag("new")])
+        await client.put_manifest(APP, *tagged(TWO, LATEST, Tag("new")))
         await built.start(2)
         for absent in (0, 1):
             await built.stop(absent)
             async with index_client(built.addresses, "00000000000000bb") as other:
                 assert await other.resolve(APP, LATEST) == TWO
                 assert (await other.tags(APP, ALL)).names == ("latest", "new")
-                assert await other.known(APP, [TWO.digest]) == {TWO.digest}
+                assert await other.manifests(APP, [TWO.digest]) == {TWO.digest}
             await built.start(absent)
 
 
 async def test_everything_is_there_after_a_restart_of_all_nodes(tmp_path: Path) -> None:
     async with nodes(tmp_path, 2) as (built, client):
-        await client.put_manifest(APP, ONE, [LATEST])
+        await client.put_manifest(APP, *tagged(ONE, LATEST))
         await built.stop_all()
         await built.start(0, 1)
 
@@ -167,16 +176,57 @@ async def test_the_later_write_wins_even_when_the_clock_of_its_writer_is_behind(
         ahead = IndexClient(http, members, SlowWatch(2040), "00000000000000aa")
         behind = IndexClient(http, members, SlowWatch(2001), "00000000000000bb")
         for writer, wanted in ((ahead, ONE), (behind, TWO), (ahead, THREE), (behind, ONE)):
-            await writer.put_manifest(APP, wanted, [LATEST])
+            await writer.put_manifest(APP, *tagged(wanted, LATEST))
 
             assert await behind.resolve(APP, LATEST) == wanted
         for client in (ahead, behind):
             await client.close()
 
 
+async def test_a_node_that_missed_a_removal_does_not_bring_back_what_is_gone(tmp_path: Path) -> None:
+    async with nodes(tmp_path, 3) as (built, client):
+        await client.put_manifest(APP, *tagged(ONE, LATEST, Tag("v1")), {LAYER: 7})
+        await client.put_manifest(APP, *tagged(TWO, Tag("v2")))
+        await built.stop(2)
+        await client.remove(APP, tags=[Tag("v2")], manifests=[ONE.digest], links=[LAYER])
+        await built.start(2)
+        for absent in (0, 1):
+            await built.stop(absent)
+            async with index_client(built.addresses, "00000000000000bb") as other:
+                for reference in (LATEST, Tag("v1"), Tag("v2"), ONE.digest):
+                    with pytest.raises(NotFound):
+                        await other.resolve(APP, reference)
+                assert await other.tags(APP, ALL) == NamePage((), more=False)
+                assert await other.tags_of(APP, ONE.digest) == []
+                assert await other.manifests(APP, [ONE.digest, TWO.digest]) == {TWO.digest}
+                assert await other.links(APP, [LAYER]) == {}
+                assert await other.used([LAYER]) == {LAYER}  # in doubt, it is: the bytes stay
+            await built.start(absent)
+
+
+async def test_pages_are_whole_although_a_node_holds_tags_that_others_know_to_be_gone(tmp_path: Path) -> None:
+    names = [f"t{number:02}" for number in range(20)]
+    async with nodes(tmp_path, 3) as (built, client):
+        await client.put_manifest(APP, *tagged(ONE, *map(Tag, names)))
+        await built.stop(2)
+        await client.remove(APP, tags=[Tag(name) for name in names[2:9]])
+        await client.put_manifest(APP, *tagged(ONE, Tag("t05x")))
+        await built.start(2)
+        expected = [*names[:2], "t05x", *names[9:]]
+        for absent in (0, 1):
+            await built.stop(absent)
+            async with index_client(built.addresses, "00000000000000bb") as other:
+                found: list[str] = []
+                while (page := await other.tags(APP, PageRequest(3, found[-1] if found else None))).names:
+                    assert len(page.names) == 3 or not page.more
+                    found += page.names
+                assert found == expected
+            await built.start(absent)
+
+
 async def test_pages_say_whether_more_follows(tmp_path: Path) -> None:
     async with nodes(tmp_path, 2) as (_, client):
-        await client.put_manifest(APP, ONE, [Tag(name) for name in ("a", "b", "c")])
+        await client.put_manifest(APP, *tagged(ONE, *(Tag(name) for name in ("a", "b", "c"))))
 
         assert await client.tags(APP, PageRequest(2, None)) == NamePage(("a", "b"), more=True)
         assert await client.tags(APP, PageRequest(2, "a")) == NamePage(("b", "c"), more=False)
@@ -191,8 +241,8 @@ async def test_pages_say_whether_more_follows(tmp_path: Path) -> None:
         ("GET", "/manifests?repository=a", None),
         ("GET", "/tags?repository=a&limit=-1", None),
         ("GET", "/tags?repository=a", None),
-        ("POST", "/manifests", b"{}"),
-        ("POST", "/manifests", b"\xff"),
+        ("POST", "/writes", b"{}"),
+        ("POST", "/writes", b"\xff"),
         ("POST", "/manifests/known", b'{"repository":"a","digests":["x"]}'),
     ],
 )

@@ -14,8 +14,8 @@ from kraken.core.errors import Unavailable
 from kraken.core.metainfo import Metainfo
 from kraken.core.peers import Address
 from kraken.core.pieces import BLOCK_LENGTH, MIB
-from kraken.origin import http
 from kraken.origin.replica_sender import HttpReplicaSender
+from kraken.runtime import signs_of_life
 from kraken.runtime.web_client import ClientSettings, HttpClient
 from kraken.storage.io import http_body
 from kraken.storage.layout import Layout
@@ -25,7 +25,7 @@ async def test_a_client_hears_that_a_long_commit_goes_on(tmp_path: Path, monkeyp
     blob = a_blob()
     signs = 0
     enough = asyncio.Event()
-    really_write = http._write_interim
+    really_write = signs_of_life._write_interim
 
     async def count(request: web.Request) -> None:
         nonlocal signs
@@ -37,8 +37,8 @@ async def test_a_client_hears_that_a_long_commit_goes_on(tmp_path: Path, monkeyp
     async def slow(_self: HttpReplicaSender, _host: Address, _metainfo: Metainfo) -> None:
         await enough.wait()
 
-    monkeypatch.setattr(http, "_SIGN_OF_LIFE_SECONDS", 0.001)
-    monkeypatch.setattr(http, "_write_interim", count)
+    monkeypatch.setattr(signs_of_life, "_SIGN_OF_LIFE_SECONDS", 0.001)
+    monkeypatch.setattr(signs_of_life, "_write_interim", count)
     monkeypatch.setattr(HttpReplicaSender, "send", slow)
     async with cluster_of(2, tmp_path) as cluster:
         answer = await cluster.client.put_blob(blob.digest, blob.data)

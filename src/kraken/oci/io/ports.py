@@ -120,3 +120,13 @@ class RegistryWrites(Protocol):
     ) -> web.StreamResponse:
         """PUT of a manifest by tag or by digest."""
         ...
+
+    async def delete_manifest(
+        self, request: web.Request, repository: RepositoryName, reference: Reference
+    ) -> web.StreamResponse:
+        """DELETE of a tag, or of a manifest and its tags."""
+        ...
+
+    async def delete_blob(self, request: web.Request, repository: RepositoryName, digest: Digest) -> web.StreamResponse:
+        """DELETE of a blob from a repository."""
+        ...

@@ -126,12 +126,19 @@ class RegistryRoutes:
                 assert_never(endpoint)
 
     def _blob(self, request: web.Request, at: BlobPath) -> dict[str, Answering]:
-        return {"HEAD": lambda: self._head_blob(at), "GET": lambda: self._get_blob(request, at)}
+        methods: dict[str, Answering] = {
+            "HEAD": lambda: self._head_blob(at),
+            "GET": lambda: self._get_blob(request, at),
+        }
+        if (writes := self._writes) is not None:
+            methods["DELETE"] = lambda: writes.delete_blob(request, at.repository, at.digest)
+        return methods
 
     def _manifest(self, request: web.Request, at: ManifestPath) -> dict[str, Answering]:
         methods: dict[str, Answering] = dict.fromkeys(_READ_METHODS, lambda: self._get_manifest(request, at))
         if (writes := self._writes) is not None:
             methods["PUT"] = lambda: writes.put_manifest(request, at.repository, at.reference)
+            methods["DELETE"] = lambda: writes.delete_manifest(request, at.repository, at.reference)
         return methods
 
     def _uploads(self, request: web.Request, at: UploadsPath) -> dict[str, Answering]:

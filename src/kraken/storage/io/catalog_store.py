@@ -130,8 +130,8 @@ class CatalogBlobStore:
     async def quarantine(self, digest: Digest, reason: str) -> None:
         await _whole(self._quarantine(digest, reason))
 
-    async def remove(self, digest: Digest) -> None:
-        await _whole(self._remove(digest))
+    async def remove(self, digest: Digest, *, unused_since: float | None = None) -> bool:
+        return await finished(asyncio.ensure_future(self._remove(digest, unused_since)))
 
     async def adopt(self, session: SessionId, metainfo: Metainfo, hashed: Fingerprint) -> None:
         """Make an upload, whose bytes were hashed as they came, a complete blob; or drop it if that exists.
@@ -219,10 +219,13 @@ class CatalogBlobStore:
             if digest in self._entries:
                 await self._set_aside(digest, reason)
 
-    async def _remove(self, digest: Digest) -> None:
+    async def _remove(self, digest: Digest, unused_since: float | None) -> bool:
         async with self._locks.alone_with(digest):
-            if digest in self._entries:
-                await self._delete(digest)
+            entry = self._entries.get(digest)
+            if entry is None or (unused_since is not None and entry.used_at >= unused_since):
+                return False
+            await self._delete(digest)
+            return True
 
     async def _adopt(self, session: SessionId, metainfo: Metainfo, hashed: Fingerprint) -> None:
         digest = metainfo.digest
