@@ -9,7 +9,7 @@ from tests.contracts.stores import Stores, stores
 from tests.helpers.blobs import Blob, a_blob, blob_of, stream_of
 
 from kraken.core.digest import Algorithm, Digest
-from kraken.core.errors import Corrupt, NotFound
+from kraken.core.errors import Corrupt, NotFound, Rejected
 from kraken.core.metainfo import Metainfo, SwarmId
 from kraken.core.pieces import PieceIndex
 from kraken.storage.io.blob_file import BlobFile
@@ -62,6 +62,33 @@ async def test_a_blob_that_was_filled_piece_by_piece_reads_back_whole(stores: St
         assert file.metainfo == blob.metainfo
         assert await file.read(0, file.size) == blob.data
         assert await file.read(300_000, 5) == blob.data[300_000:300_005]
+
+
+@pytest.mark.parametrize("algorithm", list(Algorithm))
+@pytest.mark.parametrize("size", [0, 5, 600_000])
+async def test_bytes_at_hand_become_a_blob(stores: Stores, algorithm: Algorithm, size: int) -> None:
+    blob = blob_of(bytes(size), algorithm)
+    for _ in range(2):
+        assert await stores.blobs.put(blob.digest, blob.data) == blob.metainfo
+
+    assert await stores.blobs.size(blob.digest) == size
+    with await stores.blobs.open(blob.digest) as file:
+        assert (file.complete, await file.read(0, size)) == (True, blob.data)
+
+
+async def test_bytes_at_hand_with_another_digest_are_refused(stores: Stores) -> None:
+    with pytest.raises(Rejected, match=str(Digest.of(b"other"))):
+        await stores.blobs.put(UNKNOWN, b"other")
+    assert list(stores.blobs.stored()) == []
+
+
+async def test_bytes_at_hand_take_the_place_of_what_was_there_of_the_blob(stores: Stores) -> None:
+    blob = a_blob(pieces=2)
+    with await filled(stores, blob, without=1):
+        await stores.blobs.put(blob.digest, blob.data)
+
+    with await stores.blobs.open(blob.digest) as file:
+        assert await file.read(0, file.size) == blob.data
 
 
 async def test_a_blob_of_no_bytes_is_complete_once_finished(stores: Stores) -> None:

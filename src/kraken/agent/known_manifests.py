@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from collections import OrderedDict
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,6 +19,9 @@ from kraken.runtime.threads import FileThreads
 
 MAX_ROWS = 100_000
 """Of which the tenth that was learned longest ago goes when it is reached."""
+
+_RECENT = 1024
+"""Of which are in memory: a question that is asked for each pull should not wait for a thread."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS known (
@@ -43,6 +47,7 @@ class KnownManifests:
         self._threads = threads
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
+        self._recent: OrderedDict[tuple[RepositoryName, Reference], ManifestRecord] = OrderedDict()
         self.failure: str | None = None
 
     async def start(self) -> None:
@@ -58,15 +63,29 @@ class KnownManifests:
 
     async def get(self, repository: RepositoryName, reference: Reference) -> ManifestRecord | None:
         """What was last learned of a reference; None when nothing was, or the file cannot be read."""
+        recent = self._recent.get((repository, reference))
+        if recent is not None:
+            return recent
         try:
-            return await self._threads.run(self._get, str(repository), str(reference))
+            record = await self._threads.run(self._get, str(repository), str(reference))
         except sqlite3.Error:
             return None
+        if record is not None:
+            self._remember(repository, reference, record)
+        return record
 
     async def put(self, repository: RepositoryName, reference: Reference, record: ManifestRecord) -> None:
         """Remember what a reference means, and the digest that it leads to; as long as the disk takes it."""
+        for known in (reference, record.digest):
+            self._remember(repository, known, record)
         with suppress(sqlite3.Error):  # a full disk is no reason to fail a pull: it is asked for again
             await self._threads.run(self._put, str(repository), {str(reference), str(record.digest)}, record)
+
+    def _remember(self, repository: RepositoryName, reference: Reference, record: ManifestRecord) -> None:
+        self._recent[repository, reference] = record
+        self._recent.move_to_end((repository, reference))
+        if len(self._recent) > _RECENT:
+            self._recent.popitem(last=False)
 
     def _open(self, path: str) -> sqlite3.Connection:
         connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)

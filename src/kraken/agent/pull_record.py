@@ -66,6 +66,11 @@ class PullRecord:
             overlap = min(span.stop, start + pieces.size(piece)) - max(span.start, start)
             self._sources[reader.source(piece)] += overlap
 
+    def sent_from_memory(self, size: int) -> None:
+        """So many bytes that were at hand go to the client."""
+        self._metrics.first_byte_seconds.observe(self._clock.now() - self._begun)
+        self._sources["cache"] += size
+
 
 class WatchedReader:
     """A reader whose progress is recorded. A `Source` of an HTTP body."""

@@ -21,6 +21,7 @@ from kraken.observability.metrics import Metrics
 from kraken.oci.io.ports import BlobAnswer
 from kraken.oci.manifests import MAX_MANIFEST_BYTES, ManifestRecord, parse_manifest
 from kraken.oci.pages import NamePage, PageRequest
+from kraken.oci.recent_manifests import RecentManifests
 from kraken.oci.references import Reference, RepositoryName
 from kraken.oci.referrers import Referrer
 from kraken.runtime.clock import Clock
@@ -47,6 +48,7 @@ class AgentReads:
         self._clock = clock
         self._log = log
         self._metrics = metrics
+        self._recent = RecentManifests()
 
     async def resolve(self, repository: RepositoryName, reference: Reference) -> ManifestRecord:
         """As the index says; where it cannot be asked, as it last said.
@@ -74,11 +76,11 @@ class AgentReads:
         if record.size > MAX_MANIFEST_BYTES:
             raise Corrupt(f"the index says that the manifest {record.digest} has {record.size} bytes")
         with self._record("manifest", repository, record.digest) as pull:
-            async with self._cache.reader(record.digest) as reader:
-                if reader.blob.size != record.size:
-                    raise Corrupt(f"the index says {record.size} bytes, the manifest {record.digest} has others")
-                data = await _read_all(reader)
-                pull.sent(reader, ByteRange(0, len(data)))
+            data = self._recent.get(record.digest)
+            if data is not None:
+                pull.sent_from_memory(len(data))
+            else:
+                data = await self._manifest_from_cache(record, pull)
         self._confirm_needs(repository, record, data)
         return data
 
@@ -104,6 +106,15 @@ class AgentReads:
 
     async def repositories(self, page: PageRequest) -> NamePage:
         return await self._index.repositories(page)
+
+    async def _manifest_from_cache(self, record: ManifestRecord, pull: PullRecord) -> bytes:
+        async with self._cache.reader(record.digest) as reader:
+            if reader.blob.size != record.size:
+                raise Corrupt(f"the index says {record.size} bytes, the manifest {record.digest} has others")
+            data = await _read_all(reader)
+            pull.sent(reader, ByteRange(0, len(data)))
+        self._recent.keep(record.digest, data)
+        return data
 
     def _confirm_needs(self, repository: RepositoryName, record: ManifestRecord, data: bytes) -> None:
         """What a repository's manifest names may be read there, while the manifest itself may."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import random
 import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,6 +28,7 @@ from kraken.core.peers import Address
 from kraken.runtime.component import Component
 
 READY_SECONDS = 60.0
+_FIRST_PORT = 10_000
 _POLL_SECONDS = 0.05
 
 
@@ -71,12 +73,16 @@ def check_ports(plan: Plan) -> None:
 
 
 def free_base_port(count: int) -> int:
-    """The first of `count` consecutive ports that are free now, below the ephemeral ones."""
-    start = 20000
-    for base in range(start, 32768 - count, count):
+    """The first of `count` consecutive ports that are free now, below the ephemeral ones.
+
+    Where the search begins is left to chance, so that those who search at the same time do not find the same.
+    """
+    bases = range(_FIRST_PORT, 32768 - count, count)
+    begin = random.randrange(len(bases))
+    for base in (*bases[begin:], *bases[:begin]):
         if all(_is_free(Address(LOOPBACK, port)) for port in range(base, base + count)):
             return base
-    raise BadConfig(f"no {count} consecutive free ports between {start} and 32768")
+    raise BadConfig(f"no {count} consecutive free ports between {_FIRST_PORT} and 32768")
 
 
 def write_endpoints(plan: Plan, pids: Mapping[str, int], directory: Path) -> Path:

@@ -39,6 +39,7 @@ from kraken.oci.pages import NamePage, PageRequest
 from kraken.oci.references import Reference, RepositoryName, Tag
 from kraken.oci.referrers import Referrer
 from kraken.runtime.clock import Clock
+from kraken.runtime.fresh_answers import FreshAnswers
 from kraken.runtime.web_client import HttpClient
 
 K = TypeVar("K", bound=Hashable)
@@ -104,10 +105,12 @@ class IndexClient:
         self._members = members
         self._clock = clock
         self._versions = HybridClock(node)
+        self._lookups: FreshAnswers[tuple[RepositoryName, Reference], tuple[ManifestRecord, Version]] = FreshAnswers()
         self._lingering: set[asyncio.Task[object]] = set()
 
     async def close(self) -> None:
         """Give writes that a majority already has a moment to reach the rest, then let go."""
+        await self._lookups.close()
         if self._lingering:
             await asyncio.wait(self._lingering, timeout=_CLOSE_SECONDS)
         for task in list(self._lingering):
@@ -122,20 +125,7 @@ class IndexClient:
 
     async def lookup(self, repository: RepositoryName, reference: Reference) -> tuple[ManifestRecord, Version]:
         """What a tag or digest means, and since which version. Raises as `resolve` does."""
-        params = {"repository": str(repository), "reference": str(reference)}
-
-        async def ask(node: Address) -> Entry[ManifestRecord]:
-            return manifest_from_wire(
-                await self._http.json("GET", node, "/manifests", params=params, into=ManifestEntry)
-            )
-
-        answers = await self._ask(ask)
-        what = f"{repository} has no manifest {reference}"
-        self._check_known(answers, what)
-        entry = newest(answers.found)
-        if entry.value is None:
-            raise NotFound(what)
-        return entry.value, entry.version
+        return await self._lookups.get((repository, reference), lambda: self._lookup(repository, reference))
 
     async def put_manifest(
         self,
@@ -274,6 +264,22 @@ class IndexClient:
     @property
     def _majority(self) -> int:
         return self._node_count // 2 + 1
+
+    async def _lookup(self, repository: RepositoryName, reference: Reference) -> tuple[ManifestRecord, Version]:
+        params = {"repository": str(repository), "reference": str(reference)}
+
+        async def ask(node: Address) -> Entry[ManifestRecord]:
+            return manifest_from_wire(
+                await self._http.json("GET", node, "/manifests", params=params, into=ManifestEntry)
+            )
+
+        answers = await self._ask(ask)
+        what = f"{repository} has no manifest {reference}"
+        self._check_known(answers, what)
+        entry = newest(answers.found)
+        if entry.value is None:
+            raise NotFound(what)
+        return entry.value, entry.version
 
     async def _stretch_of_tags(
         self, repository: RepositoryName, last: str | None, limit: int

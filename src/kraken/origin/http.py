@@ -15,11 +15,12 @@ from kraken.origin.collector import Collector
 from kraken.origin.messages import (
     INLINE_LENGTH_HEADER,
     MAX_STAT_DIGESTS,
+    SMALL_BYTES,
     OffsetAnswer,
     StatAnswer,
     StatRequest,
 )
-from kraken.origin.service import OriginService
+from kraken.origin.service import Body, OriginService
 from kraken.runtime.signs_of_life import with_signs_of_life
 from kraken.runtime.web import body_chunks, json_response, read_body
 from kraken.storage.io.http_body import CompleteBlob, send_blob
@@ -75,13 +76,13 @@ class OriginRoutes:
         return web.Response(status=204)
 
     async def put_blob(self, request: web.Request) -> web.Response:
-        chunks = body_chunks(request, self._idle_seconds)
-        work = self._service.put_blob(_digest(request.match_info["digest"]), chunks)
+        body = await self._body(request)
+        work = self._service.put_blob(_digest(request.match_info["digest"]), body)
         return json_response(await with_signs_of_life(request, work), status=201)
 
     async def put_replica(self, request: web.Request) -> web.Response:
-        chunks = body_chunks(request, self._idle_seconds)
-        work = self._service.put_replica(_digest(request.match_info["digest"]), chunks)
+        body = await self._body(request)
+        work = self._service.put_replica(_digest(request.match_info["digest"]), body)
         return json_response(await with_signs_of_life(request, work), status=201)
 
     async def get_blob(self, request: web.Request) -> web.StreamResponse:
@@ -129,6 +130,12 @@ class OriginRoutes:
 
     async def collect(self, request: web.Request) -> web.Response:
         return json_response(await with_signs_of_life(request, self._collector.collect()))
+
+    async def _body(self, request: web.Request) -> Body:
+        length = request.content_length
+        if length is not None and length <= SMALL_BYTES:
+            return await read_body(request, self._idle_seconds)
+        return body_chunks(request, self._idle_seconds)
 
     async def _append(self, request: web.Request) -> int:
         chunks = body_chunks(request, self._idle_seconds)

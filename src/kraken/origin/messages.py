@@ -15,6 +15,9 @@ INLINE_LENGTH_HEADER = "Kraken-Inline-Length"
 MAX_INLINE_BYTES = 64 * KIB
 """A blob up to this size, such as a manifest, travels with its metainfo: a swarm for it would only cost time."""
 
+SMALL_BYTES = 256 * KIB
+"""A blob up to this size is taken into memory whole, and sent to other origins without asking whether they have it."""
+
 MAX_METAINFO_BYTES = 64 * MIB
 
 MAX_STAT_DIGESTS = 4096

@@ -10,6 +10,7 @@ from kraken.core.errors import NotFound, Unavailable
 from kraken.core.metainfo import Metainfo
 from kraken.core.peers import Address
 from kraken.core.pieces import MIB
+from kraken.origin.messages import SMALL_BYTES
 from kraken.runtime.web_client import HttpClient
 from kraken.storage.io.blob_file import BlobFile
 from kraken.storage.ports import BlobStore
@@ -18,7 +19,7 @@ _STEP: Final = MIB
 
 
 class HttpReplicaSender:
-    """A `ReplicaSender`: asks first, and sends only what the other side does not have."""
+    """A `ReplicaSender`: asks first, and sends only what the other side does not have; the small it just sends."""
 
     def __init__(self, http: HttpClient, blobs: BlobStore, stall_seconds: float) -> None:
         self._http = http
@@ -26,7 +27,7 @@ class HttpReplicaSender:
         self._stall_seconds = stall_seconds
 
     async def send(self, host: Address, metainfo: Metainfo) -> None:
-        if await self._has(host, metainfo):
+        if metainfo.size > SMALL_BYTES and await self._has(host, metainfo):
             return
         with await self._blobs.open(metainfo.digest) as blob:
             try:

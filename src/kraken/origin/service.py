@@ -17,6 +17,9 @@ from kraken.storage.io.blob_file import BlobFile
 from kraken.storage.layout import SessionId, session_id
 from kraken.storage.ports import BlobStore, UploadStore
 
+Body = bytes | AsyncIterator[bytes]
+"""A blob: whole where it is small, else as it comes."""
+
 
 class OriginService:
     """The use cases of an origin."""
@@ -36,13 +39,13 @@ class OriginService:
         metainfo = await self.uploads.commit(session, digest)
         return await self._replicated(metainfo)
 
-    async def put_blob(self, digest: Digest, chunks: AsyncIterator[bytes]) -> CommitAnswer:
+    async def put_blob(self, digest: Digest, body: Body) -> CommitAnswer:
         """Store a blob that comes as one body, here and at enough of its owners. Raises as `commit` does."""
-        return await self._replicated(await self._stored(digest, chunks))
+        return await self._replicated(await self._stored(digest, body))
 
-    async def put_replica(self, digest: Digest, chunks: AsyncIterator[bytes]) -> CommitAnswer:
+    async def put_replica(self, digest: Digest, body: Body) -> CommitAnswer:
         """Store a blob here only: it is a copy that another origin sends."""
-        metainfo = await self._stored(digest, chunks)
+        metainfo = await self._stored(digest, body)
         self._log.info(Event.REPLICA_STORED, digest=str(digest), bytes=metainfo.size)
         return CommitAnswer(str(digest), metainfo.size, replicas=1)
 
@@ -67,11 +70,13 @@ class OriginService:
         self._log.info(Event.BLOB_STORED, digest=str(metainfo.digest), bytes=metainfo.size, replicas=replicas)
         return CommitAnswer(str(metainfo.digest), metainfo.size, replicas)
 
-    async def _stored(self, digest: Digest, chunks: AsyncIterator[bytes]) -> Metainfo:
+    async def _stored(self, digest: Digest, body: Body) -> Metainfo:
+        if isinstance(body, bytes):
+            return await self.blobs.put(digest, body)
         session = session_id(uuid.uuid4().hex)
         await self.uploads.begin(session)
         try:
-            await self.uploads.append(session, 0, chunks)
+            await self.uploads.append(session, 0, body)
             return await self.uploads.commit(session, digest)
         except BaseException:
             with suppress(NotFound):  # a wrong digest has ended it already

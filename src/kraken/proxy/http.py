@@ -7,6 +7,8 @@ same path through `UploadBody`. Source: OCI distribution specification 1.1, Push
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from aiohttp import web
 
@@ -18,6 +20,7 @@ from kraken.oci.paths import blob_location, manifest_location, upload_location
 from kraken.oci.ranges import chunk_range
 from kraken.oci.references import Reference, RepositoryName, Tag
 from kraken.oci.sessions import SessionId
+from kraken.origin.messages import SMALL_BYTES
 from kraken.proxy.bodies import UploadBody, whole_body
 from kraken.proxy.deletes import Deletes
 from kraken.proxy.manifests import Manifests
@@ -65,9 +68,15 @@ class ProxyWrites:
     async def commit(self, request: web.Request, repository: RepositoryName, session: SessionId) -> web.StreamResponse:
         """PUT: the end, after a last chunk or the whole body if there is one."""
         digest = _digest(request.query.get("digest"))
-        if request.can_read_body or "Content-Range" in request.headers:
-            await self._take(request, repository, session)
-        return await self._commit(repository, session, digest)
+        span, last = _chunk(request), None
+        if request.can_read_body or span is not None:
+            last = await self._small_body(request)
+            if last is None:
+                await self._take(request, repository, session)
+        with _refusals(repository, session, digest):
+            offset = span.start if span is not None and last is not None else None
+            await self._uploads.commit(repository, session, digest, last, offset)
+        return _created(blob_location(repository, digest), digest)
 
     async def status(self, _request: web.Request, repository: RepositoryName, session: SessionId) -> web.StreamResponse:
         """GET: where the upload goes on."""
@@ -118,10 +127,16 @@ class ProxyWrites:
         return web.Response(status=202)
 
     async def _put_whole(self, request: web.Request, repository: RepositoryName, digest: Digest) -> web.StreamResponse:
+        if (data := await self._small_body(request)) is not None:
+            with _refusals(repository, None, digest):
+                await self._uploads.put(repository, digest, data)
+            return _created(blob_location(repository, digest), digest)
         session = await self._uploads.begin()
         try:
             await self._take(request, repository, session)
-            return await self._commit(repository, session, digest)
+            with _refusals(repository, session, digest):
+                await self._uploads.commit(repository, session, digest)
+            return _created(blob_location(repository, digest), digest)
         except (KrakenError, asyncio.CancelledError):  # cancelled: the client has gone away
             await self._forget(session)
             raise
@@ -146,27 +161,33 @@ class ProxyWrites:
         span = _chunk(request)
         limit = MAX_BLOB_SIZE if span is None else span.length
         body = UploadBody(request, self._idle_seconds, self._stall_seconds, limit)
-        try:
+        with _refusals(repository, session):
             offset = await self._uploads.append(session, body, None if span is None else span.start)
-        except OffsetMismatch as error:
-            raise RegistryError(
-                Code.BLOB_UPLOAD_INVALID,
-                str(error),
-                status=416,
-                headers=_upload_headers(repository, session, error.offset),
-            ) from error
         if span is not None and body.received != span.length:
             raise RegistryError(
                 Code.SIZE_INVALID, f"Content-Range announces {span.length} bytes, the body has {body.received}"
             )
         return offset
 
-    async def _commit(self, repository: RepositoryName, session: SessionId, digest: Digest) -> web.StreamResponse:
-        try:
-            await self._uploads.commit(repository, session, digest)
-        except Rejected as error:
-            raise RegistryError(Code.DIGEST_INVALID, str(error), detail={"digest": str(digest)}) from error
-        return _created(blob_location(repository, digest), digest)
+    async def _small_body(self, request: web.Request) -> bytes | None:
+        """A body that travels along with the commit; None when it has to be streamed before that."""
+        if request.content_length is None or request.content_length > SMALL_BYTES:
+            return None
+        return await whole_body(request, self._idle_seconds, SMALL_BYTES)
+
+
+@contextmanager
+def _refusals(repository: RepositoryName, session: SessionId | None, digest: Digest | None = None) -> Iterator[None]:
+    """What the origins refuse, in the registry's terms."""
+    try:
+        yield
+    except OffsetMismatch as error:
+        headers = {} if session is None else _upload_headers(repository, session, error.offset)
+        raise RegistryError(Code.BLOB_UPLOAD_INVALID, str(error), status=416, headers=headers) from error
+    except Rejected as error:
+        if digest is None:
+            raise
+        raise RegistryError(Code.DIGEST_INVALID, str(error), detail={"digest": str(digest)}) from error
 
 
 def _created(location: str, digest: Digest) -> web.Response:

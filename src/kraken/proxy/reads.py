@@ -17,6 +17,7 @@ from kraken.observability.events import Event
 from kraken.oci.io.ports import BlobAnswer
 from kraken.oci.manifests import MAX_MANIFEST_BYTES, ManifestRecord
 from kraken.oci.pages import NamePage, PageRequest
+from kraken.oci.recent_manifests import RecentManifests
 from kraken.oci.references import Reference, RepositoryName
 from kraken.oci.referrers import Referrer
 from kraken.origin.client import OriginClient
@@ -37,6 +38,7 @@ class ProxyReads:
         self._log = observers.log
         self._metrics = observers.metrics
         self._clock = observers.clock
+        self._recent = RecentManifests()
 
     async def resolve(self, repository: RepositoryName, reference: Reference) -> ManifestRecord:
         return await self._indexes.resolve(repository, reference)
@@ -44,10 +46,7 @@ class ProxyReads:
     async def manifest_bytes(self, _repository: RepositoryName, record: ManifestRecord) -> bytes:
         if record.size > MAX_MANIFEST_BYTES:
             raise Corrupt(f"the index says that the manifest {record.digest} has {record.size} bytes")
-        async with aclosing(self._bytes_of(record.digest, ByteRange(0, record.size))) as chunks:
-            data = b"".join([chunk async for chunk in chunks])
-        if Digest.of(data, record.digest.algorithm) != record.digest:
-            raise Corrupt(f"what the origins have as manifest {record.digest} is not that")
+        data = self._recent.get(record.digest) or await self._manifest_from_origins(record)
         self._count_pull("ok", len(data))
         return data
 
@@ -105,6 +104,14 @@ class ProxyReads:
 
     async def repositories(self, page: PageRequest) -> NamePage:
         return await self._indexes.repositories(page)
+
+    async def _manifest_from_origins(self, record: ManifestRecord) -> bytes:
+        async with aclosing(self._bytes_of(record.digest, ByteRange(0, record.size))) as chunks:
+            data = b"".join([chunk async for chunk in chunks])
+        if Digest.of(data, record.digest.algorithm) != record.digest:
+            raise Corrupt(f"what the origins have as manifest {record.digest} is not that")
+        self._recent.keep(record.digest, data)
+        return data
 
     def _bytes_of(self, digest: Digest, span: ByteRange) -> AsyncGenerator[bytes, None]:
         # A generator it is, and it must be closed when a client goes away: it holds a connection.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Awaitable
 
 from kraken.core.digest import Digest
 from kraken.core.errors import KrakenError, NotFound
@@ -11,6 +12,7 @@ from kraken.observability.events import Event
 from kraken.oci.references import RepositoryName
 from kraken.oci.sessions import SessionId
 from kraken.origin.client import OriginClient
+from kraken.origin.messages import CommitAnswer
 from kraken.proxy.bodies import UploadBody
 from kraken.proxy.observers import Observers
 
@@ -52,15 +54,35 @@ class Uploads:
         """How many bytes have arrived."""
         return await self._origins.offset(str(session))
 
-    async def commit(self, repository: RepositoryName, session: SessionId, digest: Digest) -> None:
+    async def commit(
+        self,
+        repository: RepositoryName,
+        session: SessionId,
+        digest: Digest,
+        last: bytes | None = None,
+        offset: int | None = None,
+    ) -> None:
         """Make the bytes of a session a blob of a repository, durable at enough origins.
 
-        Raises: NotFound; Rejected, when they have another digest; OutOfSpace; Unavailable.
+        Args: last, what is to be appended before that; offset, where the client believes it belongs.
+        Raises: NotFound; OffsetMismatch; Rejected, when they have another digest; OutOfSpace; Unavailable.
         """
         begun = self._begun.get(session, self._clock.now())
+        self._metrics.push_bytes.inc(len(last or b""))
+        await self._finish(repository, digest, self._origins.commit(str(session), digest, last, offset), begun)
+        self._begun.pop(session, None)
+
+    async def put(self, repository: RepositoryName, digest: Digest, data: bytes) -> None:
+        """Make bytes that are at hand a blob of a repository. Raises as `commit` does."""
+        self._metrics.push_bytes.inc(len(data))
+        await self._finish(repository, digest, self._origins.put_blob(digest, data), self._clock.now())
+
+    async def _finish(
+        self, repository: RepositoryName, digest: Digest, storing: Awaitable[CommitAnswer], begun: float
+    ) -> None:
         result = "failed"
         try:
-            committed = await self._origins.commit(str(session), digest)
+            committed = await storing
             await self._indexes.link(repository, {digest: committed.size})
             result = "ok"
         except KrakenError as error:
@@ -68,7 +90,6 @@ class Uploads:
             raise
         finally:
             self._metrics.pushes.labels(kind="blob", result=result).inc()
-        self._begun.pop(session, None)
         self._log.info(
             Event.PUSH_FINISHED,
             repository=str(repository),

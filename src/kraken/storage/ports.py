@@ -48,6 +48,13 @@ class BlobStore(Protocol):
         """The blob of a swarm, complete or partial; None when nothing of it is here."""
         ...
 
+    async def put(self, digest: Digest, data: bytes) -> Metainfo:
+        """Make bytes that are at hand a complete blob, durably.
+
+        Succeeds also when the blob exists already. Raises: Rejected, when they have another digest; OutOfSpace.
+        """
+        ...
+
     async def partial(self, metainfo: Metainfo) -> BlobFile:
         """A blob to be filled piece by piece; or, if it is here already, what there is of it.
 

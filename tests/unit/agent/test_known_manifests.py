@@ -62,7 +62,7 @@ async def test_the_oldest_go_when_there_are_too_many(tmp_path: Path, monkeypatch
     async with opened(tmp_path / "known") as known:
         for number in range(30):
             await known.put(APP, Tag(f"v{number}"), a_record(b"%d" % number))
-
+    async with opened(tmp_path / "known") as known:
         known_tags = [number for number in range(30) if await known.get(APP, Tag(f"v{number}"))]
         assert known_tags == list(range(30 - len(known_tags), 30))
         assert 8 <= len(known_tags) <= 11, "two rows each: the tag, and the digest"
@@ -87,12 +87,14 @@ async def test_where_no_file_can_be_made_the_memory_lasts_until_the_end(tmp_path
         assert known.failure is not None
 
 
-async def test_a_memory_that_fails_knows_nothing_and_fails_nobody(tmp_path: Path) -> None:
+async def test_a_file_that_fails_knows_nothing_and_fails_nobody(tmp_path: Path) -> None:
     async with opened(tmp_path / "known") as known:
         await known.put(APP, Tag("v1"), a_record())
+    async with opened(tmp_path / "known") as known:
         other = sqlite3.connect(tmp_path / "known")
         other.execute("DROP TABLE known")
         other.close()
 
         assert await known.get(APP, Tag("v1")) is None
         await known.put(APP, Tag("v1"), a_record())
+        assert await known.get(APP, Tag("v1")) == a_record()  # as long as the process lives

@@ -15,8 +15,8 @@ from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 from kraken.core.digest import Digest
-from kraken.core.errors import Corrupt, NotFound
-from kraken.core.metainfo import Metainfo, SwarmId, swarm_id
+from kraken.core.errors import Corrupt, NotFound, Rejected
+from kraken.core.metainfo import Metainfo, SwarmId, metainfo_from_blocks, swarm_id
 from kraken.core.pieces import PieceIndex, piece_length_for
 from kraken.observability.events import Event
 from kraken.observability.logs import Log
@@ -24,6 +24,7 @@ from kraken.observability.metrics import Metrics
 from kraken.runtime.clock import Clock
 from kraken.runtime.keyed_locks import KeyedLocks
 from kraken.runtime.threads import FileThreads
+from kraken.storage.hashing import BlockHasher, combine
 from kraken.storage.io.blob_file import BlobFile, Fingerprint, Verified
 from kraken.storage.io.jobs import finished
 from kraken.storage.io.medium import Found, Medium, Opened
@@ -106,6 +107,11 @@ class CatalogBlobStore:
             return await self._handed_out(self._open_any(digest))
         except NotFound:
             return None
+
+    async def put(self, digest: Digest, data: bytes) -> Metainfo:
+        metainfo = await self._in_thread(_metainfo_of, digest, data)
+        await _whole(self._put(metainfo, data))
+        return metainfo
 
     async def partial(self, metainfo: Metainfo) -> BlobFile:
         blob = await self._handed_out(self._open_to_fill(metainfo))
@@ -227,19 +233,35 @@ class CatalogBlobStore:
             await self._delete(digest)
             return True
 
+    async def _put(self, metainfo: Metainfo, data: bytes) -> None:
+        digest = metainfo.digest
+        async with self._locks.alone_with(digest):
+            if not await self._is_there_for(digest):
+                self._enter_complete(metainfo, await self._in_thread(self.medium.write, metainfo, data))
+
     async def _adopt(self, session: SessionId, metainfo: Metainfo, hashed: Fingerprint) -> None:
         digest = metainfo.digest
         async with self._locks.alone_with(digest):
-            entry = self._entries.get(digest)
-            if entry is not None and entry.sure and self._is_complete(digest, entry):
+            if await self._is_there_for(digest):
                 await self._in_thread(self.medium.delete_upload, session)
-                entry.used_at = self._seconds()
                 return
-            if entry is not None:
-                await self._delete(digest)
             await self._in_thread(self.medium.adopt_upload, session, metainfo)
-            self._enter(Found(digest, metainfo.size, self._seconds(), complete=True))
-            self._remember(digest, Verified(hashed, (1 << metainfo.pieces.count) - 1))
+            self._enter_complete(metainfo, hashed)
+
+    async def _is_there_for(self, digest: Digest) -> bool:
+        """Whether somebody who brings this blob can leave it; if not, nothing of it is here after this."""
+        entry = self._entries.get(digest)
+        if entry is not None and entry.sure and self._is_complete(digest, entry):
+            entry.used_at = self._seconds()
+            return True
+        if entry is not None:
+            await self._delete(digest)
+        return False
+
+    def _enter_complete(self, metainfo: Metainfo, hashed: Fingerprint) -> None:
+        """Args: hashed, the file as it was when its last byte had been hashed."""
+        self._enter(Found(metainfo.digest, metainfo.size, self._seconds(), complete=True))
+        self._remember(metainfo.digest, Verified(hashed, (1 << metainfo.pieces.count) - 1))
 
     async def _acquired(self, digest: Digest) -> BlobFile:
         """The open file of a blob, opened now if it must be, with a reference. Raises: NotFound; Corrupt."""
@@ -330,6 +352,16 @@ class CatalogBlobStore:
 
     def _seconds(self) -> float:
         return self._clock.wall().timestamp()
+
+
+def _metainfo_of(digest: Digest, data: bytes) -> Metainfo:
+    """Raises: Rejected, when the bytes have another digest."""
+    actual = Digest.of(data, digest.algorithm)
+    if actual != digest:
+        raise Rejected(f"the {len(data)} bytes that were sent have the digest {actual}, not {digest}")
+    blocks = BlockHasher()
+    blocks.update(data)
+    return metainfo_from_blocks(digest, len(data), blocks.block_hashes(), combine)
 
 
 async def _whole(change: Coroutine[Any, Any, None]) -> None:

@@ -21,11 +21,13 @@ from kraken.observability.metrics import Metrics
 from kraken.runtime.clock import Clock
 from kraken.runtime.threads import FileThreads
 from kraken.storage.hashing import BlockHasher, combine
+from kraken.storage.io.blob_file import Fingerprint
 from kraken.storage.io.catalog_store import CatalogBlobStore
 from kraken.storage.io.files import (
     ensure_directory,
     move_durably,
     preallocate,
+    pwrite_all,
     space_checked,
     steps_of,
     sync_directory,
@@ -95,6 +97,21 @@ class DiskMedium:
             os.close(fd)
             raise
 
+    def write(self, metainfo: Metainfo, data: bytes) -> Fingerprint:
+        target = self._layout.blob(metainfo.digest)
+        draft = self._layout.new / target.name
+        with space_checked(f"the {metainfo.size} bytes of {metainfo.digest}"):
+            fd = os.open(draft, _READ_WRITE | os.O_CREAT | os.O_TRUNC, 0o644)
+            try:
+                pwrite_all(fd, data, 0)
+                self._keep_metainfo(metainfo)
+                os.fsync(fd)
+                move_durably(draft, target)
+                return Fingerprint.of(fd)
+            finally:
+                os.close(fd)
+                draft.unlink(missing_ok=True)
+
     def create(self, metainfo: Metainfo) -> Opened:
         digest = metainfo.digest
         try:
@@ -115,7 +132,8 @@ class DiskMedium:
     def commit(self, metainfo: Metainfo, fd: int) -> None:
         layout, digest = self._layout, metainfo.digest
         with space_checked(f"commit of {digest}"):
-            self._make_metainfo_durable(metainfo)
+            if not _is_rebuilt_easily(metainfo):
+                self._make_metainfo_durable(metainfo)
             os.fsync(fd)
             move_durably(layout.partial(digest), layout.blob(digest))
         layout.claims(digest).unlink(missing_ok=True)
@@ -169,8 +187,7 @@ class DiskMedium:
     def adopt_upload(self, session: SessionId, metainfo: Metainfo) -> None:
         source = self._layout.upload(session)
         with space_checked(f"commit of {metainfo.digest}"):
-            self._write_metainfo(metainfo)
-            self._make_metainfo_durable(metainfo)
+            self._keep_metainfo(metainfo)
             sync_file(source)
             move_durably(source, self._layout.blob(metainfo.digest))
 
@@ -251,9 +268,13 @@ class DiskMedium:
             raise Corrupt(f"the file of {digest} has another digest")
         metainfo = metainfo_from_blocks(digest, size, blocks.block_hashes(), combine)
         with space_checked(f"metainfo of {digest}"):
+            self._keep_metainfo(metainfo)
+        return metainfo
+
+    def _keep_metainfo(self, metainfo: Metainfo) -> None:
+        if not _is_rebuilt_easily(metainfo):
             self._write_metainfo(metainfo)
             self._make_metainfo_durable(metainfo)
-        return metainfo
 
     def _write_metainfo(self, metainfo: Metainfo) -> None:
         """Put the metainfo in place, whole at any moment; durable only after `_make_metainfo_durable`."""
@@ -275,6 +296,11 @@ class DiskMedium:
 
 def _swarm_of(digest: Digest, size: int) -> SwarmId:
     return swarm_id(digest, size, piece_length_for(size))
+
+
+def _is_rebuilt_easily(metainfo: Metainfo) -> bool:
+    """To hash a blob of one piece when it is opened costs less than the two syncs that keep its metainfo."""
+    return metainfo.pieces.count <= 1
 
 
 def _note_use(fd: int, digest: Digest, size: int, now: float) -> None:

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from kraken.core.digest import Digest
 from kraken.core.metainfo import Metainfo
+from kraken.storage.io.blob_file import Fingerprint
 from kraken.storage.layout import SessionId
 
 
@@ -55,6 +56,10 @@ class Medium(Protocol):
 
     def load(self, digest: Digest, size: int, *, complete: bool, now: float) -> Opened:
         """Open a blob and note the use. Raises: FileNotFoundError; Corrupt, when it cannot be the blob."""
+        ...
+
+    def write(self, metainfo: Metainfo, data: bytes) -> Fingerprint:
+        """Make a complete blob of these bytes, durably. Raises: OutOfSpace, leaving nothing."""
         ...
 
     def create(self, metainfo: Metainfo) -> Opened:

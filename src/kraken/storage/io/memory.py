@@ -17,8 +17,9 @@ from kraken.observability.logs import Log
 from kraken.observability.metrics import Metrics
 from kraken.runtime.clock import Clock
 from kraken.runtime.threads import FileThreads
+from kraken.storage.io.blob_file import Fingerprint
 from kraken.storage.io.catalog_store import CatalogBlobStore
-from kraken.storage.io.files import preallocate, space_checked
+from kraken.storage.io.files import preallocate, pwrite_all, space_checked
 from kraken.storage.io.medium import Found, Opened
 from kraken.storage.io.uploads import UploadSessions
 from kraken.storage.layout import SessionId
@@ -75,6 +76,18 @@ class MemoryMedium:
                 raise FileNotFoundError(str(digest))
             blob.used_at = now
             return _opened(blob)
+
+    def write(self, metainfo: Metainfo, data: bytes) -> Fingerprint:
+        fd = _new_file(str(metainfo.digest))
+        try:
+            with space_checked(f"the {metainfo.size} bytes of {metainfo.digest}"):
+                pwrite_all(fd, data, 0)
+        except BaseException:
+            os.close(fd)
+            raise
+        with self._guard:
+            self._blobs[metainfo.digest] = _Blob(metainfo, fd, NO_CLAIMS, time.time(), complete=True)
+        return Fingerprint.of(fd)
 
     def create(self, metainfo: Metainfo) -> Opened:
         fd = _new_file(str(metainfo.digest))

@@ -272,7 +272,7 @@ async def test_a_full_disk_at_commit_keeps_the_session(
 async def test_bytes_and_metainfo_are_durable_before_a_blob_appears(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    blob = blob_of(b"bytes")
+    blob = a_blob(pieces=2)
     layout = Layout(tmp_path)
     stores = await start()
     await stores.uploads.begin(SESSION)
@@ -292,6 +292,38 @@ async def test_bytes_and_metainfo_are_durable_before_a_blob_appears(
     after = [path for path, is_there in synced if is_there]
     assert {str(metainfo), str(metainfo.parent), str(layout.upload(SESSION)), str(target.parent.parent)} <= set(before)
     assert after == [str(target.parent)]
+
+
+async def test_a_small_blob_is_durable_when_it_was_put_and_needs_no_metainfo_to_be_opened_again(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blob, layout = blob_of(b"bytes"), Layout(tmp_path)
+    target = layout.blob(blob.digest)
+    synced: list[tuple[str, bool]] = []
+    really_sync = os.fsync
+
+    def record(fd: int) -> None:
+        synced.append((os.readlink(f"/proc/self/fd/{fd}"), target.exists()))
+        really_sync(fd)
+
+    stores = await start()
+    monkeypatch.setattr(os, "fsync", record)
+    await stores.blobs.put(blob.digest, blob.data)
+    monkeypatch.undo()
+    assert (str(layout.new / target.name), False) in synced
+    assert synced[-1] == (str(target.parent), True)
+    await stores.blobs.close()
+
+    again = await start()
+    assert await again.blobs.size(blob.digest) == len(blob.data)
+    with await again.blobs.open(blob.digest) as file:
+        assert file.metainfo == blob.metainfo
+    target.write_bytes(b"byteX")
+    await again.blobs.close()
+
+    spoiled = await start()
+    assert await spoiled.blobs.size(blob.digest) is None
+    assert not target.exists()
 
 
 async def test_a_directory_that_cannot_be_used_is_one_clear_error(tmp_path: Path, threads: FileThreads) -> None:
