@@ -9,6 +9,8 @@ GET  /tags?repository=&last=&limit=        tags in bytewise order
 GET  /tags/of?repository=&manifest=        the tags that mean a manifest
 GET  /referrers?repository=&subject=       the manifests that are about another one
 GET  /repositories?last=&limit=            repositories in bytewise order
+GET  /garbage                              what may go, and why
+POST /garbage                              remove it; the answer says what went
 
 A row that was removed is in the answers, with its version: only so can the answers of several nodes be compared.
 """
@@ -19,6 +21,7 @@ from aiohttp import web
 
 from kraken.core.digest import Digest
 from kraken.core.errors import Invalid, NotFound
+from kraken.index.collector import Collector
 from kraken.index.messages import (
     MAX_PAGE,
     DigestsBody,
@@ -38,14 +41,16 @@ from kraken.index.messages import (
 )
 from kraken.index.records import IndexStore, TagRows
 from kraken.oci.references import RepositoryName, parse_reference
+from kraken.runtime.signs_of_life import with_signs_of_life
 from kraken.runtime.web import json_response, read_body
 
 
 class IndexRoutes:
     """Admits requests to a store."""
 
-    def __init__(self, store: IndexStore, idle_seconds: float) -> None:
+    def __init__(self, store: IndexStore, collector: Collector, idle_seconds: float) -> None:
         self._store = store
+        self._collector = collector
         self._idle_seconds = idle_seconds
 
     def register(self, app: web.Application) -> None:
@@ -59,6 +64,8 @@ class IndexRoutes:
         app.router.add_get("/tags/of", self._tags_of)
         app.router.add_get("/referrers", self._referrers)
         app.router.add_get("/repositories", self._repositories)
+        app.router.add_get("/garbage", self._garbage)
+        app.router.add_post("/garbage", self._collect)
 
     async def _put(self, request: web.Request) -> web.StreamResponse:
         write = write_from_wire(decode(await read_body(request, self._idle_seconds), WriteBody))
@@ -104,6 +111,12 @@ class IndexRoutes:
     async def _repositories(self, request: web.Request) -> web.StreamResponse:
         limit = _limit(_required(request, "limit"))
         return json_response(RepositoriesAnswer(list(await self._store.repositories(request.query.get("last"), limit))))
+
+    async def _garbage(self, _request: web.Request) -> web.StreamResponse:
+        return json_response(await self._collector.look())
+
+    async def _collect(self, request: web.Request) -> web.StreamResponse:
+        return json_response(await with_signs_of_life(request, self._collector.collect()))
 
     async def _digests(self, request: web.Request) -> tuple[DigestsBody, list[Digest]]:
         body = decode(await read_body(request, self._idle_seconds), DigestsBody)
