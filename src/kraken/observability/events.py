@@ -18,6 +18,7 @@ class Event(StrEnum):
     REQUEST_FAILED = "request_failed"  # method, path, and the exception: a bug of ours
     RESPONSE_CUT = "response_cut"  # method, path, error: it failed after its first bytes had left
     CONNECTION_REFUSED = "connection_refused"  # open, limit
+    CONNECTIONS_LIMITED = "connections_limited"  # allowed, wanted: the hard limit of open files is lower than that
     BAD_HTTP = "bad_http"  # error: bytes that are not HTTP
     TASK_CRASHED = "task_crashed"  # task, and the exception
 

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from kraken import __version__
+from kraken.observability.tally import CountFamily, SpreadFamily
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
@@ -50,8 +51,8 @@ class Metrics:
         self.task_crashes = self._counter("task_crashes", "Background tasks that ended by an exception.", "task")
 
     def _http(self) -> None:
-        self.http_requests = self._counter("http_requests", "HTTP requests answered.", "route", "method", "status")
-        self.http_request_seconds = self._histogram(
+        self.http_requests = self._counts("http_requests", "HTTP requests answered.", "route", "method", "status")
+        self.http_request_seconds = self._spreads(
             "http_request_seconds", "Seconds from a request's header to the end of its answer.", "route"
         )
         self.http_connections = self._gauge("http_connections", "HTTP connections open now.")
@@ -75,7 +76,7 @@ class Metrics:
         self.p2p_requests_rejected = self._counter("p2p_requests_rejected", "Requests of peers that were turned down.")
 
     def _tracker(self) -> None:
-        self.announces = self._counter("announces", "Announces sent (agent, origin) or answered (tracker).", "result")
+        self.announces = self._counts("announces", "Announces sent (agent, origin) or answered (tracker).", "result")
         self.tracker_swarms = self._gauge("tracker_swarms", "Swarms that the tracker knows.")
         self.tracker_peers = self._gauge("tracker_peers", "Peers in all swarms of the tracker together.")
         self.tracker_metainfo = self._counter("tracker_metainfo", "Metainfo answered, by where it was found.", "source")
@@ -109,6 +110,18 @@ class Metrics:
             "notifications", "Events for webhooks, by what became of them or of one try.", "endpoint", "result"
         )
         self.notification_queue_events = self._gauge("notification_queue_events", "Events that wait.", "endpoint")
+
+    def _counts(self, name: str, meaning: str, *labels: str) -> CountFamily:
+        """A family of counters that only the event loop's thread touches, very often."""
+        family = CountFamily(f"kraken_{name}", meaning, labels)
+        self.registry.register(family)
+        return family
+
+    def _spreads(self, name: str, meaning: str, label: str) -> SpreadFamily:
+        """A family of histograms that only the event loop's thread touches, very often."""
+        family = SpreadFamily(f"kraken_{name}", meaning, label, _LATENCY_SECONDS)
+        self.registry.register(family)
+        return family
 
     def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
         return Counter(f"kraken_{name}", meaning, labels, registry=self.registry)

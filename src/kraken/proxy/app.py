@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import secrets
+import socket
+import uuid
 from pathlib import Path
 
 from kraken.cluster.hosts import NodeCard
@@ -10,11 +13,15 @@ from kraken.cluster.io.members import Members
 from kraken.cluster.io.node_route import add_node_route
 from kraken.core.peers import Address
 from kraken.index.client import IndexClient
+from kraken.notifications.envelope import Source
+from kraken.notifications.notifier import Notifier
+from kraken.notifications.sender import Observers as NotifierObservers
 from kraken.observability.logs import get_logger
 from kraken.observability.metrics import Metrics
 from kraken.oci.io.routes import RegistryRoutes
 from kraken.origin.client import OriginClient
 from kraken.proxy.deletes import Deletes
+from kraken.proxy.events import RegistryEvents
 from kraken.proxy.http import ProxyWrites
 from kraken.proxy.manifests import Manifests
 from kraken.proxy.observers import Observers
@@ -26,17 +33,18 @@ from kraken.runtime.web import WebServer, component_app
 from kraken.runtime.web_client import HttpClient
 
 KIND = "proxy"
+_QUEUE_FILE = "notifications.sqlite"
 
 
 class Proxy:
     """A component of kind proxy."""
 
     kind = KIND
-    data: Path | None = None
     peer: Address | None = None
 
     def __init__(self, settings: ProxySettings) -> None:
         self.name = settings.name
+        self.data: Path | None = settings.data
         self.metrics = Metrics(KIND, self.name)
         log = get_logger(KIND, self.name)
         clock = SystemClock()
@@ -51,10 +59,21 @@ class Proxy:
         manifests = Manifests(origins, self._index_client, observers, settings.push)
         uploads = Uploads(origins, self._index_client, observers)
         deletes = Deletes(self._index_client, observers, settings.push)
-        writes = ProxyWrites(uploads, manifests, deletes, settings.http.idle_seconds, settings.push.stall_seconds)
+        source = Source(f"{socket.gethostname()}:{settings.http.listen.port}", str(uuid.uuid4()))
+        self._notifier = Notifier(
+            settings.notifications,
+            settings.data / _QUEUE_FILE,
+            source,
+            NotifierObservers(log, self.metrics, clock),
+            random.Random(),
+        )
+        events = RegistryEvents(self._notifier, clock)
+        writes = ProxyWrites(
+            uploads, manifests, deletes, events, settings.http.idle_seconds, settings.push.stall_seconds
+        )
         reads = ProxyReads(origins, self._index_client, observers, settings.push.renew_seconds)
         app = component_app(KIND, self.name, self.metrics, self._not_ready)
-        RegistryRoutes(reads, log, writes).register(app)
+        RegistryRoutes(reads, log, writes, events.pulled).register(app)
         add_node_route(app, lambda: NodeCard(KIND, self.name))
         self._server = WebServer(app, settings.http)
 
@@ -65,10 +84,12 @@ class Proxy:
     async def start(self) -> None:
         await self._origins.start()
         await self._indexes.start()
+        await self._notifier.start()
         await self._server.start()
 
     async def stop(self) -> None:
         await self._server.stop()
+        await self._notifier.stop()
         await self._index_client.close()
         await self._origins.stop()
         await self._indexes.stop()

@@ -16,6 +16,7 @@ from kraken.core.digest import Algorithm, Digest
 from kraken.core.errors import Invalid, KrakenError, NotFound, OffsetMismatch, Rejected
 from kraken.core.pieces import MAX_BLOB_SIZE, ByteRange
 from kraken.oci.errors import Code, RegistryError
+from kraken.oci.manifests import ManifestRecord
 from kraken.oci.paths import blob_location, manifest_location, upload_location
 from kraken.oci.ranges import chunk_range
 from kraken.oci.references import Reference, RepositoryName, Tag
@@ -23,6 +24,7 @@ from kraken.oci.sessions import SessionId
 from kraken.origin.messages import SMALL_BYTES
 from kraken.proxy.bodies import UploadBody, whole_body
 from kraken.proxy.deletes import Deletes
+from kraken.proxy.events import RegistryEvents
 from kraken.proxy.manifests import Manifests
 from kraken.proxy.uploads import Uploads
 
@@ -37,11 +39,18 @@ class ProxyWrites:
     """Implements `RegistryWrites` over the service. Times are seconds, see `UploadBody`."""
 
     def __init__(
-        self, uploads: Uploads, manifests: Manifests, deletes: Deletes, idle_seconds: float, stall_seconds: float
+        self,
+        uploads: Uploads,
+        manifests: Manifests,
+        deletes: Deletes,
+        events: RegistryEvents,
+        idle_seconds: float,
+        stall_seconds: float,
     ) -> None:
         self._uploads = uploads
         self._manifests = manifests
         self._deletes = deletes
+        self._events = events
         self._idle_seconds = idle_seconds
         self._stall_seconds = stall_seconds
 
@@ -53,7 +62,9 @@ class ProxyWrites:
             # Who names no repository, or none that could exist, has to upload: that is an answer, not an error.
             if source is None or _is_name(source):
                 holder = None if source is None else RepositoryName(source)
-                if await self._uploads.mount(repository, mounted, holder):
+                size = await self._uploads.mount(repository, mounted, holder)
+                if size is not None:
+                    await self._events.blob_mounted(request, repository, mounted, size, holder)
                     return _created(blob_location(repository, mounted), mounted)
         elif (given := request.query.get("digest")) is not None:
             return await self._put_whole(request, repository, _digest(given))
@@ -75,7 +86,8 @@ class ProxyWrites:
                 await self._take(request, repository, session)
         with _refusals(repository, session, digest):
             offset = span.start if span is not None and last is not None else None
-            await self._uploads.commit(repository, session, digest, last, offset)
+            size = await self._uploads.commit(repository, session, digest, last, offset)
+        await self._events.blob_pushed(request, repository, digest, size)
         return _created(blob_location(repository, digest), digest)
 
     async def status(self, _request: web.Request, repository: RepositoryName, session: SessionId) -> web.StreamResponse:
@@ -101,6 +113,8 @@ class ProxyWrites:
             raise RegistryError(Code.MANIFEST_INVALID, f"a manifest may have {limit} bytes and no more", status=413)
         digest = _manifest_digest(data, reference)
         manifest = await self._manifests.put(repository, data, request.headers.get("Content-Type"), digest, tags)
+        record = ManifestRecord(digest, manifest.media_type, len(data))
+        await self._events.manifest_pushed(request, repository, record, manifest, tags)
         headers = {"Location": manifest_location(repository, digest), "Docker-Content-Digest": str(digest)}
         if manifest.subject is not None:
             # It tells clients that referrers are kept here, so that they write no fallback tag.
@@ -110,32 +124,34 @@ class ProxyWrites:
         return web.Response(status=201, headers=headers)
 
     async def delete_manifest(
-        self, _request: web.Request, repository: RepositoryName, reference: Reference
+        self, request: web.Request, repository: RepositoryName, reference: Reference
     ) -> web.StreamResponse:
         """DELETE by tag: the tag; by digest: the manifest and every tag that means it."""
         if isinstance(reference, Tag):
             await self._deletes.delete_tag(repository, reference)
         else:
             await self._deletes.delete_manifest(repository, reference)
+        await self._events.deleted(request, repository, reference)
         return web.Response(status=202)
 
-    async def delete_blob(
-        self, _request: web.Request, repository: RepositoryName, digest: Digest
-    ) -> web.StreamResponse:
+    async def delete_blob(self, request: web.Request, repository: RepositoryName, digest: Digest) -> web.StreamResponse:
         """DELETE of a blob: this repository has it no longer."""
         await self._deletes.delete_blob(repository, digest)
+        await self._events.deleted(request, repository, digest)
         return web.Response(status=202)
 
     async def _put_whole(self, request: web.Request, repository: RepositoryName, digest: Digest) -> web.StreamResponse:
         if (data := await self._small_body(request)) is not None:
             with _refusals(repository, None, digest):
                 await self._uploads.put(repository, digest, data)
+            await self._events.blob_pushed(request, repository, digest, len(data))
             return _created(blob_location(repository, digest), digest)
         session = await self._uploads.begin()
         try:
             await self._take(request, repository, session)
             with _refusals(repository, session, digest):
-                await self._uploads.commit(repository, session, digest)
+                size = await self._uploads.commit(repository, session, digest)
+            await self._events.blob_pushed(request, repository, digest, size)
             return _created(blob_location(repository, digest), digest)
         except (KrakenError, asyncio.CancelledError):  # cancelled: the client has gone away
             await self._forget(session)

@@ -10,6 +10,7 @@ from pathlib import Path
 from kraken.cluster.settings import ClusterSettings
 from kraken.core.peers import Address
 from kraken.core.settings import Unit, setting
+from kraken.notifications.settings import NotificationSettings
 from kraken.observability.logs import LogSettings
 from kraken.oci.manifests import CLIENT_MANIFEST_BYTES, MAX_MANIFEST_BYTES
 from kraken.oci.references import RepositoryName, Tag
@@ -65,7 +66,7 @@ class ProxySettings:
     name: str = setting(
         lambda: f"proxy-{socket.gethostname()}", meaning="How logs and metrics call it; unique in the cluster."
     )
-    data: Path = setting(Path("/var/lib/kraken/proxy"), meaning="Not used: a proxy keeps nothing.")
+    data: Path = setting(Path("/var/lib/kraken/proxy"), meaning="Where notifications wait; it keeps nothing else.")
     http: HttpSettings = setting(
         lambda: HttpSettings(listen=Address("127.0.0.1", 5000)), meaning="Where clients push and pull."
     )
@@ -73,3 +74,4 @@ class ProxySettings:
     log: LogSettings = setting(LogSettings, meaning="What it logs.")
     cluster: ClusterSettings = setting(ClusterSettings, meaning="The other components.")
     push: PushSettings = setting(PushSettings, meaning="Pushes.")
+    notifications: NotificationSettings = setting(NotificationSettings, meaning="Webhooks that are told what happens.")

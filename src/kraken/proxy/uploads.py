@@ -61,16 +61,18 @@ class Uploads:
         digest: Digest,
         last: bytes | None = None,
         offset: int | None = None,
-    ) -> None:
+    ) -> int:
         """Make the bytes of a session a blob of a repository, durable at enough origins.
 
         Args: last, what is to be appended before that; offset, where the client believes it belongs.
+        Returns: bytes of the blob.
         Raises: NotFound; OffsetMismatch; Rejected, when they have another digest; OutOfSpace; Unavailable.
         """
         begun = self._begun.get(session, self._clock.now())
         self._metrics.push_bytes.inc(len(last or b""))
-        await self._finish(repository, digest, self._origins.commit(str(session), digest, last, offset), begun)
+        size = await self._finish(repository, digest, self._origins.commit(str(session), digest, last, offset), begun)
         self._begun.pop(session, None)
+        return size
 
     async def put(self, repository: RepositoryName, digest: Digest, data: bytes) -> None:
         """Make bytes that are at hand a blob of a repository. Raises as `commit` does."""
@@ -79,7 +81,7 @@ class Uploads:
 
     async def _finish(
         self, repository: RepositoryName, digest: Digest, storing: Awaitable[CommitAnswer], begun: float
-    ) -> None:
+    ) -> int:
         result = "failed"
         try:
             committed = await storing
@@ -98,17 +100,18 @@ class Uploads:
             seconds=round(self._clock.now() - begun, 3),
             replicas=committed.replicas,
         )
+        return committed.size
 
     async def abandon(self, session: SessionId) -> None:
         """Drop a session and its bytes. Raises: NotFound."""
         self._begun.pop(session, None)
         await self._origins.abandon(str(session))
 
-    async def mount(self, repository: RepositoryName, digest: Digest, source: RepositoryName | None) -> bool:
+    async def mount(self, repository: RepositoryName, digest: Digest, source: RepositoryName | None) -> int | None:
         """Let a repository have a blob that another one has.
 
         Args: source, that other one; None for any.
-        Returns: whether it has it now; if not, the blob has to be uploaded.
+        Returns: bytes of the blob; None when it is not there and has to be uploaded.
         Raises: Unavailable.
         """
         if source is None:
@@ -120,7 +123,7 @@ class Uploads:
         except NotFound:
             size = None  # lost, perhaps; a new upload heals it
         if size is None:
-            return False
+            return None
         await self._indexes.link(repository, {digest: size})
         self._log.info(Event.BLOB_MOUNTED, repository=str(repository), digest=str(digest))
-        return True
+        return size

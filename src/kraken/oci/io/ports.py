@@ -6,7 +6,7 @@ nodes; only the proxy has a write side.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -37,6 +37,24 @@ class BlobAnswer:
     def response(self) -> web.StreamResponse:
         """An answer to be prepared and then written to."""
         return web.StreamResponse(status=self.status, headers=self.headers)
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """What a client was given whole or in part: a blob, or a manifest, which has a `media_type` and a reference.
+
+    `size` is that of the whole, in bytes.
+    """
+
+    repository: RepositoryName
+    digest: Digest
+    size: int
+    media_type: str = ""
+    reference: Reference | None = None
+
+
+OnPull = Callable[[web.Request, Pulled], Awaitable[None]]
+"""Somebody who wants to know of each pull."""
 
 
 class RegistryReads(Protocol):

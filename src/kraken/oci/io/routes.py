@@ -30,7 +30,7 @@ from kraken.oci.errors import (
     as_registry_error,
     internal_error,
 )
-from kraken.oci.io.ports import BlobAnswer, RegistryReads, RegistryWrites
+from kraken.oci.io.ports import BlobAnswer, OnPull, Pulled, RegistryReads, RegistryWrites
 from kraken.oci.manifests import OCI_INDEX, ManifestRecord
 from kraken.oci.pages import PageRequest, next_link, parse_page
 from kraken.oci.paths import (
@@ -67,9 +67,12 @@ Answering = Callable[[], Awaitable[web.StreamResponse]]
 class RegistryRoutes:
     """The /v2/ tree of one component. Without `writes` every request that would change something is a 405."""
 
-    def __init__(self, reads: RegistryReads, log: Log, writes: RegistryWrites | None = None) -> None:
+    def __init__(
+        self, reads: RegistryReads, log: Log, writes: RegistryWrites | None = None, on_pull: OnPull | None = None
+    ) -> None:
         self._reads = reads
         self._writes = writes
+        self._on_pull = on_pull
         self._log = log
 
     def register(self, app: web.Application) -> None:
@@ -165,7 +168,9 @@ class RegistryRoutes:
         if _matches(request.headers.get("If-None-Match"), at.digest):
             return web.Response(status=304, headers=_identity(at.digest))
         answer = blob_answer(request.headers, at.digest, size)
-        return await self._reads.blob_response(request, at.repository, at.digest, answer)
+        response = await self._reads.blob_response(request, at.repository, at.digest, answer)
+        await self._pulled(request, Pulled(at.repository, at.digest, size))
+        return response
 
     async def _get_manifest(self, request: web.Request, at: ManifestPath) -> web.StreamResponse:
         record = await self._reads.resolve(at.repository, at.reference)
@@ -174,7 +179,13 @@ class RegistryRoutes:
         headers = _manifest_headers(record)
         if request.method == "HEAD":
             return web.Response(headers={**headers, "Content-Length": str(record.size)})
-        return web.Response(body=await self._reads.manifest_bytes(at.repository, record), headers=headers)
+        data = await self._reads.manifest_bytes(at.repository, record)
+        await self._pulled(request, Pulled(at.repository, record.digest, record.size, record.media_type, at.reference))
+        return web.Response(body=data, headers=headers)
+
+    async def _pulled(self, request: web.Request, what: Pulled) -> None:
+        if self._on_pull is not None:
+            await self._on_pull(request, what)
 
     async def _tags(self, request: web.Request, at: TagsPath) -> web.StreamResponse:
         page = _page(request)
