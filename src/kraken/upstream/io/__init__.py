@@ -1,0 +1,1 @@
+"""Upstream registries over HTTP: connections, logins, and the client itself."""
