@@ -24,6 +24,7 @@ from kraken.observability.logs import get_logger
 from kraken.observability.metrics import Metrics
 from kraken.oci.io.routes import RegistryRoutes
 from kraken.oci.manifests import OCI_INDEX, OCI_MANIFEST
+from kraken.oci.mirroring import Mirroring, MirroringSettings
 from kraken.oci.references import RepositoryName
 from kraken.runtime.web import HttpSettings, WebServer, component_app
 
@@ -70,7 +71,7 @@ async def in_memory(_data: Path) -> AsyncIterator[Registry]:
     reads.add_manifest(RepositoryName(REPOSITORY), IMAGE.manifest, IMAGE.media_type, *TAGS)
     reads.add_manifest(RepositoryName(REPOSITORY), SIGNATURE.manifest, SIGNATURE.media_type)
     app = component_app("test", "test", Metrics("test", "test"), list)
-    RegistryRoutes(reads, get_logger("test", "test")).register(app)
+    RegistryRoutes(reads, get_logger("test", "test"), Mirroring(MirroringSettings())).register(app)
     server = WebServer(app, HttpSettings(listen=free_address()))
     await server.start()
     try:

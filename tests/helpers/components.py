@@ -22,6 +22,7 @@ from kraken.index.settings import CollectionSettings as IndexCollection
 from kraken.index.settings import IndexSettings
 from kraken.observability.logs import get_logger
 from kraken.observability.metrics import Metrics
+from kraken.oci.mirroring import MirroringSettings
 from kraken.origin.app import Origin
 from kraken.origin.settings import CollectionSettings as OriginCollection
 from kraken.origin.settings import OriginSettings
@@ -34,6 +35,7 @@ from kraken.runtime.web_client import ClientSettings, HttpClient
 from kraken.storage.eviction import CacheSettings
 from kraken.tracker.app import Tracker
 from kraken.tracker.settings import AnnounceSettings, TrackerSettings
+from kraken.upstream.settings import MirrorSettings
 
 QUICK_PROBES = ClusterSettings(probe_seconds=0.2, retry_seconds=0.05, probe_timeout_seconds=1.0)
 
@@ -125,6 +127,8 @@ class SmallCluster:
     announce: AnnounceSettings = field(default_factory=AnnounceSettings)
     at_index: IndexCollection = field(default_factory=IndexCollection)
     at_origin: OriginCollection = field(default_factory=OriginCollection)
+    mirror: MirrorSettings = field(default_factory=MirrorSettings)
+    mirroring: MirroringSettings = field(default_factory=MirroringSettings)
 
     def __post_init__(self) -> None:
         self.running = Running()
@@ -139,13 +143,23 @@ class SmallCluster:
         self.proxy = self.another_proxy()
 
     def another_proxy(self) -> Proxy:
-        return Proxy(ProxySettings(name="proxy", http=_listen(free_address()), cluster=self.settings, push=self.push))
+        listen = _listen(free_address())
+        return Proxy(
+            ProxySettings(name="proxy", http=listen, cluster=self.settings, push=self.push, mirror=self.mirroring)
+        )
 
     def an_agent(self, name: str = "agent") -> Agent:
         """An agent of this cluster that has not started."""
         cluster = replace(self.settings, trackers=(self.tracker.http,))
         return Agent(
-            AgentSettings(name=name, data=self.data / name, http=_listen(free_address()), cluster=cluster, cache=ROOMY)
+            AgentSettings(
+                name=name,
+                data=self.data / name,
+                http=_listen(free_address()),
+                cluster=cluster,
+                cache=ROOMY,
+                mirror=self.mirroring,
+            )
         )
 
     @property
@@ -156,7 +170,14 @@ class SmallCluster:
         name = f"origin-{number}"
         data, listen = self.data / name, _listen(at)
         return Origin(
-            OriginSettings(name=name, data=data, http=listen, cluster=self.settings, collection=self.at_origin)
+            OriginSettings(
+                name=name,
+                data=data,
+                http=listen,
+                cluster=self.settings,
+                collection=self.at_origin,
+                mirror=self.mirror,
+            )
         )
 
 
@@ -168,6 +189,8 @@ async def small_cluster(
     push: PushSettings | None = None,
     at_index: IndexCollection | None = None,
     at_origin: OriginCollection | None = None,
+    mirror: MirrorSettings | None = None,
+    mirroring: MirroringSettings | None = None,
 ) -> AsyncIterator[SmallCluster]:
     """A running cluster."""
     cluster = SmallCluster(
@@ -177,6 +200,8 @@ async def small_cluster(
         push or PushSettings(),
         at_index=at_index or IndexCollection(),
         at_origin=at_origin or OriginCollection(),
+        mirror=mirror or MirrorSettings(),
+        mirroring=mirroring or MirroringSettings(),
     )
     try:
         for component in cluster.components:

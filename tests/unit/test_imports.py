@@ -80,7 +80,8 @@ def may_import(module: str, other: str) -> bool:
     if theirs in ("core", "root") or mine == theirs or kind == "cli":
         return True
     if kind == "component" and their_kind == "component":
-        return other in (f"kraken.{their_name}.client", f"kraken.{their_name}.messages")
+        last = other.rpartition(".")[2]
+        return last in ("client", "messages") or last.endswith("_client")
     if kind == "sim":  # beside the components: it sees the engines, and the tracker's
         return their_kind == "engine" or other in TRACKER_ENGINE
     if kind == "engine" and their_kind == "engine":

@@ -15,13 +15,17 @@ from kraken.agent.settings import AgentSettings
 from kraken.cluster.hosts import NodeCard
 from kraken.cluster.io.members import Members
 from kraken.cluster.io.node_route import add_node_route
+from kraken.core.errors import BadConfig
 from kraken.core.metainfo import SwarmId
 from kraken.core.peers import Address, Role
 from kraken.index.client import IndexClient
 from kraken.observability.events import Event
 from kraken.observability.logs import get_logger
 from kraken.observability.metrics import Metrics
+from kraken.oci.io.mirrored_reads import MirroredReads
 from kraken.oci.io.routes import RegistryRoutes
+from kraken.oci.mirroring import Mirroring
+from kraken.origin.mirror_client import MirrorClient
 from kraken.p2p.dialing import Candidate
 from kraken.p2p.io.node import PeerNode
 from kraken.runtime.clock import SystemClock
@@ -44,6 +48,9 @@ class Agent:
     kind = KIND
 
     def __init__(self, settings: AgentSettings) -> None:
+        """Raises: BadConfig, when it is to mirror registries and knows no origin that could read them."""
+        if settings.mirror.upstreams and not settings.cluster.origins:
+            raise BadConfig("mirror.upstreams needs cluster.origins: it is they who read from other registries")
         self._settings = settings
         self.name = settings.name
         self.metrics = Metrics(KIND, settings.name)
@@ -55,6 +62,7 @@ class Agent:
         cluster = settings.cluster
         self._trackers = Members("tracker", cluster.trackers, self._http_client, cluster, log, self.metrics)
         self._indexes = Members("index", cluster.indexes, self._http_client, cluster, log, self.metrics)
+        self._origins = Members("origin", cluster.origins, self._http_client, cluster, log, self.metrics)
         self._index_client = IndexClient(self._http_client, self._indexes, clock, secrets.token_hex(8))
         trackers = TrackerClient(self._http_client, self._trackers)
         self.blobs = DiskBlobStore(settings.data, self._threads, clock, log, self.metrics)
@@ -81,8 +89,13 @@ class Agent:
         app = component_app(KIND, settings.name, self.metrics, self._reasons_not_ready)
         add_node_route(app, self.card)
         contents = RepositoryContents(self._index_client, settings.confirm_seconds, clock, log)
-        reads = AgentReads(self._cache, self._known, contents, self._index_client, clock, log, self.metrics)
-        RegistryRoutes(reads, log).register(app)
+        mirroring = Mirroring(settings.mirror)
+        reads = MirroredReads(
+            AgentReads(self._cache, self._known, contents, self._index_client, clock, log, self.metrics),
+            MirrorClient(self._http_client, self._origins, clock, settings.mirror.patience_seconds),
+            mirroring,
+        )
+        RegistryRoutes(reads, log, mirroring).register(app)
         self._server = WebServer(app, settings.http)
         self._is_started = False
 
@@ -111,6 +124,8 @@ class Agent:
         await self._trackers.start()
         await self._indexes.start()
         settings = self._settings
+        if settings.mirror.upstreams:
+            await self._origins.start()
         self._announcing.start(
             Announcer(self.node.peer_id, settings.announce_host, self.node.address.port, Role.AGENT, settings.zone)
         )
@@ -127,6 +142,7 @@ class Agent:
         await self.node.stop()
         await self._index_client.close()
         await self._indexes.stop()
+        await self._origins.stop()
         await self._trackers.stop()
         await self._http_client.close()
         await self._known.close()

@@ -10,6 +10,7 @@ from kraken.cluster.settings import ClusterSettings
 from kraken.core.peers import Address
 from kraken.core.settings import Unit, setting
 from kraken.observability.logs import LogSettings
+from kraken.oci.mirroring import MirroringSettings
 from kraken.p2p.settings import PeerSettings, SwarmSettings
 from kraken.runtime.web import HttpSettings
 from kraken.runtime.web_client import ClientSettings
@@ -58,6 +59,7 @@ class AgentSettings:
         meaning="How long it counts that the index said what a repository has: so much later at the latest, a deleted "
         "manifest or blob is unknown here too. A tag is asked of the index at each pull.",
     )
+    mirror: MirroringSettings = setting(MirroringSettings, meaning="Names of other registries.")
     http: HttpSettings = setting(
         lambda: HttpSettings(listen=Address("127.0.0.1", 5000)), meaning="The registry that the runtime pulls from."
     )

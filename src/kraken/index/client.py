@@ -142,8 +142,13 @@ class IndexClient:
 
         Raises: Unavailable or OutOfSpace, when no majority of the nodes took it. It may be seen nevertheless.
         """
-        new = new_manifest(record, manifest, tags)
-        await self._write(lambda version: Write(repository, version, new, links or {}))
+        new = new_manifest(record, manifest)
+        meant = dict.fromkeys(tags, record.digest)
+        await self._write(lambda version: Write(repository, version, new, meant, links or {}))
+
+    async def put_tag(self, repository: RepositoryName, tag: Tag, manifest: Digest) -> None:
+        """Let a tag mean a manifest that the repository has, as of now. Raises as `put_manifest` does."""
+        await self._write(lambda version: Write(repository, version, tags={tag: manifest}))
 
     async def link(self, repository: RepositoryName, links: Mapping[Digest, int]) -> None:
         """Let a repository have blobs, given with their sizes in bytes. Raises as `put_manifest` does."""

@@ -55,7 +55,6 @@ class NewManifestBody(msgspec.Struct, frozen=True, omit_defaults=True):
     """A `NewManifest`."""
 
     record: RecordBody
-    tags: _Tags
     needs: _Digests
     about: AboutBody | None = None
 
@@ -66,6 +65,7 @@ class WriteBody(msgspec.Struct, frozen=True, omit_defaults=True):
     repository: _Text
     version: _Text
     manifest: NewManifestBody | None = None
+    tags: Annotated[dict[_Text, _Text], msgspec.Meta(max_length=MAX_TAGS)] = {}
     links: Annotated[dict[_Text, _Size], msgspec.Meta(max_length=MAX_DIGESTS)] = {}
     removed_tags: _Tags = []
     removed_manifests: _Digests = []
@@ -153,11 +153,12 @@ def write_to_wire(write: Write) -> WriteBody:
         about = None
         if new.about is not None:
             about = AboutBody(str(new.about.subject), new.about.artifact_type, dict(new.about.annotations))
-        manifest = NewManifestBody(_record_to_wire(new.record), _texts(new.tags), _texts(new.needs), about)
+        manifest = NewManifestBody(_record_to_wire(new.record), _texts(new.needs), about)
     return WriteBody(
         str(write.repository),
         str(write.version),
         manifest,
+        {str(tag): str(meant) for tag, meant in write.tags.items()},
         {str(digest): size for digest, size in write.links.items()},
         _texts(write.removed.tags),
         _texts(write.removed.manifests),
@@ -172,12 +173,12 @@ def write_from_wire(body: WriteBody) -> Write:
         about = None
         if new.about is not None:
             about = About(Digest.parse(new.about.subject), new.about.artifact_type, new.about.annotations)
-        tags, needs = tuple(map(Tag, new.tags)), tuple(map(Digest.parse, new.needs))
-        manifest = NewManifest(_record_from_wire(new.record), tags, needs, about)
+        manifest = NewManifest(_record_from_wire(new.record), tuple(map(Digest.parse, new.needs)), about)
     return Write(
         RepositoryName(body.repository),
         Version.parse(body.version),
         manifest,
+        {Tag(tag): Digest.parse(meant) for tag, meant in body.tags.items()},
         {Digest.parse(digest): size for digest, size in body.links.items()},
         Removal(
             tuple(map(Tag, body.removed_tags)),

@@ -24,14 +24,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class NewManifest:
-    """A manifest that a repository has from now on, and the tags that mean it from now on.
+    """A manifest that a repository has from now on.
 
     `needs` are the blobs and manifests that it names: what it needs is not garbage. `about` is set when the
     manifest is about another one.
     """
 
     record: ManifestRecord
-    tags: tuple[Tag, ...] = ()
     needs: tuple[Digest, ...] = ()
     about: About | None = None
 
@@ -47,11 +46,15 @@ class Removal:
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """A change of one repository, all of one version. `links` are blobs with their sizes in bytes."""
+    """A change of one repository, all of one version.
+
+    `tags` mean these manifests from now on, which it has or gets; `links` are blobs with their sizes in bytes.
+    """
 
     repository: RepositoryName
     version: Version
     manifest: NewManifest | None = None
+    tags: Mapping[Tag, Digest] = field(default_factory=dict)
     links: Mapping[Digest, int] = field(default_factory=dict)
     removed: Removal = field(default_factory=Removal)
 
@@ -76,13 +79,13 @@ class TagRows:
     exists: bool
 
 
-def new_manifest(record: ManifestRecord, manifest: Manifest, tags: Sequence[Tag] = ()) -> NewManifest:
+def new_manifest(record: ManifestRecord, manifest: Manifest) -> NewManifest:
     """A manifest that was parsed, as the index keeps it."""
     needs = dict.fromkeys(it.digest for it in (*manifest.blobs, *manifest.children))
     about = None
     if manifest.subject is not None:
         about = About(manifest.subject.digest, manifest.artifact_type, manifest.annotations)
-    return NewManifest(record, tuple(tags), tuple(needs), about)
+    return NewManifest(record, tuple(needs), about)
 
 
 def newest(entries: Iterable[Entry[T]]) -> Entry[T]:

@@ -111,7 +111,10 @@ def apply(base: sqlite3.Connection, write: Write, now: float) -> Version:
     name, version, touched = str(write.repository), str(write.version), []
     if (new := write.manifest) is not None:
         _put_manifest(base, name, version, new)
-        touched += [("manifests", "digest", str(new.record.digest)), *(("tags", "tag", str(tag)) for tag in new.tags)]
+        touched.append(("manifests", "digest", str(new.record.digest)))
+    for tag, meant in write.tags.items():
+        base.execute(_PUT_TAG, (name, str(tag), version, str(meant)))
+        touched.append(("tags", "tag", str(tag)))
     for digest, size in write.links.items():
         base.execute(_PUT_LINK, (name, str(digest), version, size))
         touched.append(("links", "digest", str(digest)))
@@ -228,7 +231,6 @@ def _put_manifest(base: sqlite3.Connection, name: str, version: str, new: NewMan
         _PUT_MANIFEST,
         (name, digest, version, record.media_type, record.size, subject, artifact_type, annotations),
     )
-    base.executemany(_PUT_TAG, [(name, str(tag), version, digest) for tag in new.tags])
     # What a digest needs never changes, so these rows have no versions.
     base.executemany("INSERT OR IGNORE INTO needs VALUES (?, ?, ?)", [(name, digest, str(it)) for it in new.needs])
 

@@ -16,6 +16,9 @@ from kraken.core.errors import Invalid
 from kraken.oci.manifests import CLIENT_MANIFEST_BYTES, OCI_INDEX, ManifestRecord
 from kraken.oci.references import Tag
 
+_FALLBACK_DIGITS = 64
+"""Characters of a digest that a fallback tag has: with all of a sha512 it would be no tag."""
+
 
 @dataclass(frozen=True, slots=True)
 class About:
@@ -47,8 +50,11 @@ class ReferrersPage:
 
 
 def fallback_tag(subject: Digest) -> Tag:
-    """The tag under which clients kept the list themselves, where a registry had no referrers API."""
-    return Tag(f"{subject.algorithm.value}-{subject.encoded}")
+    """The tag under which clients kept the list themselves, where a registry had no referrers API.
+
+    Source: OCI distribution specification 1.1, Referrers Tag Schema.
+    """
+    return Tag(f"{subject.algorithm.value}-{subject.encoded[:_FALLBACK_DIGITS]}")
 
 
 def referrers_page(

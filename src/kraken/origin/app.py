@@ -18,6 +18,10 @@ from kraken.observability.logs import get_logger
 from kraken.observability.metrics import Metrics
 from kraken.origin.collector import Collector
 from kraken.origin.http import OriginRoutes
+from kraken.origin.mirror_http import MirrorRoutes
+from kraken.origin.mirror_names import IndexedNames
+from kraken.origin.pull_through import PullThrough
+from kraken.origin.pulled_blobs import PulledBlobs
 from kraken.origin.replica_sender import HttpReplicaSender
 from kraken.origin.replication import Replicator
 from kraken.origin.service import OriginService
@@ -30,6 +34,7 @@ from kraken.runtime.web import WebServer, component_app
 from kraken.runtime.web_client import HttpClient
 from kraken.storage.io.disk import DiskBlobStore
 from kraken.storage.io.disk_uploads import DiskUploadStore
+from kraken.upstream.io.registries import Upstreams
 
 KIND: Final = "origin"
 
@@ -78,9 +83,16 @@ class Origin:
         )
         self._names = IndexClient(self._http_client, self._indexes, clock, secrets.token_hex(8))
         self._collector = Collector(self.blobs, self._names, settings.collection, clock, self._log, self.metrics)
+        self._upstreams = Upstreams(settings.mirror.upstreams, self._threads, clock, self._log, self.metrics)
+        names = IndexedNames(self._names, clock)
+        pulled = PulledBlobs(self.blobs, self._uploads, self._replicator)
+        self._pull_through = PullThrough(
+            self._upstreams, names, pulled, settings.mirror, clock, self._log, self.metrics
+        )
         app = component_app(KIND, settings.name, self.metrics, self._reasons_not_ready)
         add_node_route(app, self.card)
         OriginRoutes(service, self._collector, settings.http.idle_seconds).add_to(app)
+        MirrorRoutes(self._pull_through, names).add_to(app)
         self._server = WebServer(app, settings.http)
         self._tasks = Tasks(self._log, self.metrics)
         self._is_started = False
@@ -115,6 +127,8 @@ class Origin:
     async def stop(self) -> None:
         self._is_started = False
         await self._server.stop()
+        await self._pull_through.close()
+        await self._upstreams.close()
         await self.node.stop()
         await self._replicator.close(self._settings.http.drain_seconds)
         await self._tasks.close()

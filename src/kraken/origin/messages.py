@@ -49,6 +49,19 @@ class StatAnswer(msgspec.Struct, frozen=True):
     sizes: dict[str, int]
 
 
+class MirroredAnswer(msgspec.Struct, frozen=True):
+    """What a reference of a mirrored repository means; the index says the same by now."""
+
+    digest: str
+
+
+class FetchAnswer(msgspec.Struct, frozen=True):
+    """Whether a blob of a mirrored repository is in the cluster; if not, `told` says how far its fetch is."""
+
+    is_here: bool
+    told: str
+
+
 def split_metainfo(digest: Digest, data: bytes, inline: int | None) -> tuple[Metainfo, bytes | None]:
     """The metainfo of a blob and the bytes that follow it, both checked.
 

@@ -39,6 +39,10 @@ class _Fetch:
         return "waits for its turn" if self.waits else f"is being fetched from {self.source}: {self.progress} are here"
 
 
+class StillFetching(Unavailable):
+    """A blob is on its way, and its fetch goes on."""
+
+
 class MirroredBlobs:
     """Fetches blobs from upstreams into the cluster."""
 
@@ -73,7 +77,7 @@ class MirroredBlobs:
             fetch, flight = self._join(upstream, name, digest)
             await asyncio.wait([flight], timeout=deadline - self._clock.now())
             if not flight.done():
-                raise Unavailable(f"blob {digest} {fetch}", retry_after=1.0)
+                raise StillFetching(f"blob {digest} {fetch}", retry_after=1.0)
             error = flight.exception()
             if error is None:
                 return flight.result()

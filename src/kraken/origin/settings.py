@@ -13,6 +13,7 @@ from kraken.observability.logs import LogSettings
 from kraken.p2p.settings import PeerSettings, SwarmSettings
 from kraken.runtime.web import HttpSettings
 from kraken.runtime.web_client import ClientSettings
+from kraken.upstream.settings import MirrorSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,7 @@ class OriginSettings:
     replica_stall_seconds: float = setting(
         60.0, unit=Unit.SECONDS, low=1, meaning="A copy to another origin that moves no byte for this long has failed."
     )
+    mirror: MirrorSettings = setting(MirrorSettings, meaning="Other registries that it reads from for everybody.")
     collection: CollectionSettings = setting(CollectionSettings, meaning="Garbage collection.")
     http: HttpSettings = setting(
         lambda: HttpSettings(listen=Address("127.0.0.1", 5200)), meaning="Where proxies, trackers and origins ask."

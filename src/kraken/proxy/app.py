@@ -18,8 +18,11 @@ from kraken.notifications.notifier import Notifier
 from kraken.notifications.sender import Observers as NotifierObservers
 from kraken.observability.logs import get_logger
 from kraken.observability.metrics import Metrics
+from kraken.oci.io.mirrored_reads import MirroredReads
 from kraken.oci.io.routes import RegistryRoutes
+from kraken.oci.mirroring import Mirroring
 from kraken.origin.client import OriginClient
+from kraken.origin.mirror_client import MirrorClient
 from kraken.proxy.deletes import Deletes
 from kraken.proxy.events import RegistryEvents
 from kraken.proxy.http import ProxyWrites
@@ -71,9 +74,14 @@ class Proxy:
         writes = ProxyWrites(
             uploads, manifests, deletes, events, settings.http.idle_seconds, settings.push.stall_seconds
         )
-        reads = ProxyReads(origins, self._index_client, observers, settings.push.renew_seconds)
+        mirroring = Mirroring(settings.mirror)
+        reads = MirroredReads(
+            ProxyReads(origins, self._index_client, observers, settings.push.renew_seconds),
+            MirrorClient(self._client, self._origins, clock, settings.mirror.patience_seconds),
+            mirroring,
+        )
         app = component_app(KIND, self.name, self.metrics, self._not_ready)
-        RegistryRoutes(reads, log, writes, events.pulled).register(app)
+        RegistryRoutes(reads, log, mirroring, writes, events.pulled).register(app)
         add_node_route(app, lambda: NodeCard(KIND, self.name))
         self._server = WebServer(app, settings.http)
 

@@ -13,6 +13,10 @@ from kraken.oci.references import Reference, RepositoryName, Tag
 from kraken.proxy.observers import Observers
 from kraken.proxy.settings import PushSettings
 
+_OF_MANIFESTS = "GET, HEAD, PUT"
+_OF_BLOBS = "GET, HEAD"
+"""The methods that a 405 leaves."""
+
 
 class Deletes:
     """Takes tags, manifests and blobs from repositories. Each is gone at once, through every proxy."""
@@ -24,7 +28,7 @@ class Deletes:
 
     async def delete_tag(self, repository: RepositoryName, tag: Tag) -> None:
         """Take a tag from a repository; what it means stays. Raises: NotFound; RegistryError; Unavailable."""
-        self._check_allowed()
+        self._check_allowed(_OF_MANIFESTS)
         await self._indexes.resolve(repository, tag)
         self._check_may_lose(repository, [tag])
         await self._indexes.remove(repository, tags=[tag])
@@ -32,7 +36,7 @@ class Deletes:
 
     async def delete_manifest(self, repository: RepositoryName, digest: Digest) -> None:
         """Take a manifest and all its tags from a repository. Raises: NotFound; RegistryError; Unavailable."""
-        self._check_allowed()
+        self._check_allowed(_OF_MANIFESTS)
         await self._indexes.resolve(repository, digest)
         if self._settings.immutable_tags:
             self._check_may_lose(repository, await self._indexes.tags_of(repository, digest))
@@ -41,15 +45,16 @@ class Deletes:
 
     async def delete_blob(self, repository: RepositoryName, digest: Digest) -> None:
         """Take a blob from a repository; others that have it keep it. Raises: NotFound; Unavailable."""
-        self._check_allowed()
+        self._check_allowed(_OF_BLOBS)
         if digest not in await self._indexes.links(repository, [digest]):
             raise NotFound(f"{repository} has no blob {digest}")
         await self._indexes.remove(repository, links=[digest])
         self._deleted("blob", repository, digest)
 
-    def _check_allowed(self) -> None:
+    def _check_allowed(self, others: str) -> None:
         if not self._settings.deletes:
-            raise RegistryError(Code.UNSUPPORTED, "deleting is switched off here (push.deletes)")
+            allowed = {"Allow": others}
+            raise RegistryError(Code.UNSUPPORTED, "deleting is switched off here (push.deletes)", headers=allowed)
 
     def _check_may_lose(self, repository: RepositoryName, tags: Sequence[Tag]) -> None:
         for kept in self._settings.immutable(repository, tags):

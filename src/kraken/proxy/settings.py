@@ -13,6 +13,7 @@ from kraken.core.settings import Unit, setting
 from kraken.notifications.settings import NotificationSettings
 from kraken.observability.logs import LogSettings
 from kraken.oci.manifests import CLIENT_MANIFEST_BYTES, MAX_MANIFEST_BYTES
+from kraken.oci.mirroring import MirroringSettings
 from kraken.oci.references import RepositoryName, Tag
 from kraken.oci.tag_patterns import TagPattern
 from kraken.runtime.web import HttpSettings
@@ -74,4 +75,5 @@ class ProxySettings:
     log: LogSettings = setting(LogSettings, meaning="What it logs.")
     cluster: ClusterSettings = setting(ClusterSettings, meaning="The other components.")
     push: PushSettings = setting(PushSettings, meaning="Pushes.")
+    mirror: MirroringSettings = setting(MirroringSettings, meaning="Names of other registries.")
     notifications: NotificationSettings = setting(NotificationSettings, meaning="Webhooks that are told what happens.")

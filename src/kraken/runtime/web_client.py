@@ -46,6 +46,10 @@ class ClientSettings:
     max_connections_per_host: int = setting(256, low=1, meaning="Connections open at once to one other component.")
 
 
+class NoAnswer(Unavailable):
+    """Nobody answered: the connection failed, broke or was silent. Somebody else may know."""
+
+
 class HttpClient:
     """Requests to other components.
 
@@ -124,7 +128,7 @@ class HttpClient:
         except aiohttp.ClientError as error:
             if isinstance(source, _Source) and source.failure is not None:
                 raise source.failure from error
-            raise Unavailable(f"{address}: {_reason(error)}") from error
+            raise NoAnswer(f"{address}: {_reason(error)}") from error
 
     async def close(self) -> None:
         if self._session is not None:

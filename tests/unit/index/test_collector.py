@@ -54,8 +54,8 @@ class Node:
     ) -> None:
         record = ManifestRecord(digest(name), OCI_MANIFEST, len(name))
         told = None if about is None else About(digest(about))
-        manifest = NewManifest(record, tuple(map(Tag, tags)), tuple(map(digest, needs)), told)
-        await self._write(repository, manifest=manifest)
+        manifest = NewManifest(record, tuple(map(digest, needs)), told)
+        await self._write(repository, manifest=manifest, tags=dict.fromkeys(map(Tag, tags), record.digest))
 
     async def remove(self, **removed: Sequence[str]) -> None:
         kinds = {"tags": Tag, "manifests": digest, "links": digest}

@@ -40,7 +40,8 @@ def digest(name: str) -> Digest:
 
 
 def write(name: str, number: int, *tags: str, repository: RepositoryName = APP) -> Write:
-    return Write(repository, version(number), NewManifest(record(name), tuple(map(Tag, tags))))
+    meant = dict.fromkeys(map(Tag, tags), digest(name))
+    return Write(repository, version(number), NewManifest(record(name)), meant)
 
 
 def link(name: str, number: int, repository: RepositoryName = APP) -> Write:
@@ -309,7 +310,7 @@ def test_changes_in_order_do_what_they_say(made: list[Write]) -> None:
     for change in made:
         if (new := change.manifest) is not None:
             manifests.add(names[new.record.digest])
-            tags |= {str(tag): names[new.record.digest] for tag in new.tags}
+            tags |= {str(tag): names[meant] for tag, meant in change.tags.items()}
         links |= {names[it] for it in change.links}
         for tag in change.removed.tags:
             tags.pop(str(tag), None)

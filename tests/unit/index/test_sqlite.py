@@ -22,7 +22,9 @@ APP = RepositoryName("team/app")
 
 def write(number: int) -> Write:
     record = ManifestRecord(Digest.of(str(number).encode()), OCI_MANIFEST, 5)
-    return Write(APP, Version(number, 0, "00000000000000aa"), NewManifest(record, (Tag(f"t{number:04}"),)))
+    return Write(
+        APP, Version(number, 0, "00000000000000aa"), NewManifest(record), {Tag(f"t{number:04}"): record.digest}
+    )
 
 
 async def tags(store: SqliteIndexStore) -> list[str]:

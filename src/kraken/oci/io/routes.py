@@ -6,8 +6,11 @@ the business of `RegistryReads` and `RegistryWrites`. Everything that fails is a
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
+from itertools import compress
 from typing import Final, assert_never
 
 import msgspec
@@ -32,6 +35,7 @@ from kraken.oci.errors import (
 )
 from kraken.oci.io.ports import BlobAnswer, OnPull, Pulled, RegistryReads, RegistryWrites
 from kraken.oci.manifests import OCI_INDEX, ManifestRecord
+from kraken.oci.mirroring import Mirroring
 from kraken.oci.pages import PageRequest, next_link, parse_page
 from kraken.oci.paths import (
     Base,
@@ -47,6 +51,7 @@ from kraken.oci.paths import (
     referrers_location,
 )
 from kraken.oci.ranges import Unsatisfiable, requested_range
+from kraken.oci.references import RepositoryName
 from kraken.oci.referrers import (
     Referrer,
     fallback_tag,
@@ -59,7 +64,11 @@ API_VERSION = {"Docker-Distribution-Api-Version": "registry/2.0"}
 """On every answer under /v2/: old clients look for it."""
 
 _STARTED: Final = web.RequestKey("registry_response_started", bool)
+_NAMESPACE: Final = web.RequestKey("registry_namespace", str)
 _READ_METHODS = ("GET", "HEAD")
+
+_ASKED_AT_ONCE = 32
+"""Manifests of a client's own list of referrers that are looked up together."""
 
 Answering = Callable[[], Awaitable[web.StreamResponse]]
 
@@ -68,9 +77,15 @@ class RegistryRoutes:
     """The /v2/ tree of one component. Without `writes` every request that would change something is a 405."""
 
     def __init__(
-        self, reads: RegistryReads, log: Log, writes: RegistryWrites | None = None, on_pull: OnPull | None = None
+        self,
+        reads: RegistryReads,
+        log: Log,
+        mirroring: Mirroring,
+        writes: RegistryWrites | None = None,
+        on_pull: OnPull | None = None,
     ) -> None:
         self._reads = reads
+        self._mirroring = mirroring
         self._writes = writes
         self._on_pull = on_pull
         self._log = log
@@ -87,7 +102,7 @@ class RegistryRoutes:
         except RegistryError as error:
             return error_response(error)
         try:
-            return await self._dispatch(request, endpoint)
+            return await self._dispatch(request, self._named(request, endpoint))
         except KrakenError as error:
             if _STARTED in request:
                 raise  # too late for an answer: the frame around us cuts the connection
@@ -106,6 +121,26 @@ class RegistryRoutes:
                 Event.REQUEST_FAILED, method=request.method, path=request.path, error=str(error), exc_info=error
             )
             return error_response(internal_error())
+
+    def _named(self, request: web.Request, endpoint: Endpoint) -> Endpoint:
+        """The endpoint under the name that its repository has here.
+
+        Raises: RegistryError, at once, when the registry that the client means is not mirrored, and for what would
+        change a mirrored repository.
+        """
+        if isinstance(endpoint, Base | CatalogPath):
+            return endpoint
+        ns = request.query.get("ns")
+        if request.method not in _READ_METHODS and ns is not None:
+            ns = None if self._mirroring.named(endpoint.repository, ns) is None else ns  # pushes to us by another name
+        name = self._mirroring.named(endpoint.repository, ns)
+        if name is None:
+            raise RegistryError(Code.NAME_UNKNOWN, f"{str(ns)[:200]!r} is no registry that is mirrored here")
+        if request.method not in _READ_METHODS and self._mirroring.is_mirrored(name):
+            raise RegistryError(Code.DENIED, f"{name} mirrors another registry, and cannot be changed here")
+        if ns is not None:
+            request[_NAMESPACE] = ns
+        return endpoint if name == endpoint.repository else replace(endpoint, repository=name)
 
     async def _dispatch(self, request: web.Request, endpoint: Endpoint) -> web.StreamResponse:
         match endpoint:
@@ -130,7 +165,7 @@ class RegistryRoutes:
 
     def _blob(self, request: web.Request, at: BlobPath) -> dict[str, Answering]:
         methods: dict[str, Answering] = {
-            "HEAD": lambda: self._head_blob(at),
+            "HEAD": lambda: self._head_blob(request, at),
             "GET": lambda: self._get_blob(request, at),
         }
         if (writes := self._writes) is not None:
@@ -159,13 +194,15 @@ class RegistryRoutes:
             "DELETE": lambda: writes.cancel(request, at.repository, at.session),
         }
 
-    async def _head_blob(self, at: BlobPath) -> web.StreamResponse:
+    async def _head_blob(self, request: web.Request, at: BlobPath) -> web.StreamResponse:
         size = await self._reads.blob_size(at.repository, at.digest)
+        if _has_already(request, at.digest):
+            return web.Response(status=304, headers=_identity(at.digest))
         return web.Response(headers=blob_answer({}, at.digest, size).headers)
 
     async def _get_blob(self, request: web.Request, at: BlobPath) -> web.StreamResponse:
         size = await self._reads.blob_size(at.repository, at.digest)
-        if _matches(request.headers.get("If-None-Match"), at.digest):
+        if _has_already(request, at.digest):
             return web.Response(status=304, headers=_identity(at.digest))
         answer = blob_answer(request.headers, at.digest, size)
         response = await self._reads.blob_response(request, at.repository, at.digest, answer)
@@ -174,7 +211,7 @@ class RegistryRoutes:
 
     async def _get_manifest(self, request: web.Request, at: ManifestPath) -> web.StreamResponse:
         record = await self._reads.resolve(at.repository, at.reference)
-        if _matches(request.headers.get("If-None-Match"), record.digest):
+        if _has_already(request, record.digest):
             return web.Response(status=304, headers=_identity(record.digest))
         headers = _manifest_headers(record)
         if request.method == "HEAD":
@@ -209,7 +246,8 @@ class RegistryRoutes:
         artifact_type = request.query.get("artifactType") or None
         after = _after(request)
         known = await self._reads.referrers(at.repository, at.subject)
-        page = referrers_page([*await self._fallback(at), *known], artifact_type, after)
+        fallback = await self._fallback(at, {it.record.digest for it in known})
+        page = referrers_page([*known, *fallback], artifact_type, after)
         headers = {"Content-Type": OCI_INDEX}
         if artifact_type is not None:
             headers["OCI-Filters-Applied"] = "artifactType"
@@ -218,11 +256,27 @@ class RegistryRoutes:
             headers["Link"] = next_referrers_link(path, artifact_type, page.last)
         return web.Response(body=page.body, headers=headers)
 
-    async def _fallback(self, at: ReferrersPath) -> Sequence[Referrer]:
+    async def _fallback(self, at: ReferrersPath, known: Collection[Digest]) -> Sequence[Referrer]:
+        """What a client has listed under the fallback tag, is not known, and is there: deletes do not correct it."""
         with suppress(NotFound, Invalid):  # whoever moved that tag to something else has no list there
             record = await self._reads.resolve(at.repository, fallback_tag(at.subject))
-            return referrers_of_index(await self._reads.manifest_bytes(at.repository, record))
+            listed = referrers_of_index(await self._reads.manifest_bytes(at.repository, record))
+            others = [it for it in listed if it.record.digest not in known]
+            there = await self._those_there(at.repository, [it.record.digest for it in others])
+            return [it for it in others if it.record.digest in there]
         return ()
+
+    async def _those_there(self, repository: RepositoryName, manifests: Sequence[Digest]) -> set[Digest]:
+        async def is_there(digest: Digest) -> bool:
+            with suppress(NotFound):
+                return (await self._reads.resolve(repository, digest)).digest == digest
+            return False
+
+        there: set[Digest] = set()
+        for at in range(0, len(manifests), _ASKED_AT_ONCE):
+            batch = manifests[at : at + _ASKED_AT_ONCE]
+            there |= set(compress(batch, await asyncio.gather(*map(is_there, batch))))
+        return there
 
 
 def blob_answer(headers: Mapping[str, str], digest: Digest, size: int) -> BlobAnswer:
@@ -254,6 +308,8 @@ async def _on_prepare(request: web.Request, response: web.StreamResponse) -> Non
     request[_STARTED] = True
     if request.path.startswith("/v2"):
         response.headers.update(API_VERSION)
+        if _NAMESPACE in request:
+            response.headers["OCI-Namespace"] = request[_NAMESPACE]
 
 
 async def _by_method(request: web.Request, methods: Mapping[str, Answering]) -> web.StreamResponse:
@@ -310,11 +366,10 @@ def _manifest_headers(record: ManifestRecord) -> dict[str, str]:
     return {**_identity(record.digest), "Content-Type": record.media_type}
 
 
-def _matches(header: str | None, digest: Digest) -> bool:
-    """Whether an If-None-Match names what we would send (RFC 9110, section 13.1.2)."""
-    if header is None:
-        return False
-    tags = [tag.strip().removeprefix("W/").strip('"') for tag in header.split(",")]
+def _has_already(request: web.Request, digest: Digest) -> bool:
+    """Whether an If-None-Match, of one line or several, names what we would send (RFC 9110, section 13.1.2)."""
+    listed = ",".join(request.headers.getall("If-None-Match", ()))
+    tags = [tag.strip().removeprefix("W/").strip('"') for tag in listed.split(",")]
     return "*" in tags or str(digest) in tags
 
 
