@@ -30,6 +30,7 @@ types: $(VENV)/.dev
 
 tests: $(VENV)/.dev
 	scripts/install-test-packages
+	scripts/install-helm $(VENV)
 	$(BIN)/pytest -n 2 $(PARALLEL_TESTS)
 ifneq ($(SERIAL_TESTS),)
 	$(BIN)/pytest $(SERIAL_TESTS)
