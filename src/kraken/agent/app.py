@@ -27,6 +27,7 @@ from kraken.oci.io.routes import RegistryRoutes
 from kraken.oci.mirroring import Mirroring
 from kraken.origin.mirror_client import MirrorClient
 from kraken.p2p.dialing import Candidate
+from kraken.p2p.io.live_view import add_live_view
 from kraken.p2p.io.node import PeerNode
 from kraken.runtime.clock import SystemClock
 from kraken.runtime.tasks import Tasks
@@ -88,6 +89,7 @@ class Agent:
         )
         app = component_app(KIND, settings.name, self.metrics, self._reasons_not_ready)
         add_node_route(app, self.card)
+        add_live_view(app, self.node)
         contents = RepositoryContents(self._index_client, settings.confirm_seconds, clock, log)
         mirroring = Mirroring(settings.mirror)
         reads = MirroredReads(

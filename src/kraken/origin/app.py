@@ -26,6 +26,7 @@ from kraken.origin.replica_sender import HttpReplicaSender
 from kraken.origin.replication import Replicator
 from kraken.origin.service import OriginService
 from kraken.origin.settings import OriginSettings
+from kraken.p2p.io.live_view import add_live_view
 from kraken.p2p.io.node import PeerNode
 from kraken.runtime.clock import SystemClock
 from kraken.runtime.tasks import Tasks
@@ -91,6 +92,7 @@ class Origin:
         )
         app = component_app(KIND, settings.name, self.metrics, self._reasons_not_ready)
         add_node_route(app, self.card)
+        add_live_view(app, self.node)
         OriginRoutes(service, self._collector, settings.http.idle_seconds).add_to(app)
         MirrorRoutes(self._pull_through, names).add_to(app)
         self._server = WebServer(app, settings.http)

@@ -137,6 +137,12 @@ class PeerNode:
         if runner is not None:
             runner.close()
 
+    def banned(self) -> list[str]:
+        """Whom nothing is taken from now: ids in hex, and addresses."""
+        now = asyncio.get_running_loop().time()
+        current = [it for it, until in self._bans.items() if until > now]
+        return [it.hex() if isinstance(it, bytes) else str(it) for it in current]
+
     # What swarms order (`Host`).
 
     def dial(self, runner: SwarmRunner, candidate: Candidate) -> None:

@@ -97,6 +97,9 @@ class Peer:
     """The pieces that it was told of when it came; the engine tells it of others once it has joined."""
     asked: int = 0
     joined: bool = False
+    since: float = 0.0
+    received_bytes: int = 0
+    sent_bytes: int = 0
 
     @property
     def block(self) -> int:
@@ -203,6 +206,7 @@ class SwarmRunner:
     def attach(self, peer: Peer, greeting: tuple[wire.Message, ...]) -> None:
         """A connection that has shaken hands joins; what we hold is told, and reading begins."""
         self.peers[peer.connection.key] = peer
+        peer.since = self.now()
         self._host.metrics.p2p_peers.inc()
         held, count = self.engine.held, self.blob.metainfo.pieces.count
         peer.told_held = held
@@ -216,6 +220,10 @@ class SwarmRunner:
         peer.connection.send(*greeting, opening)
         if not peer.connection.closed:
             peer.connection.start()
+
+    def now(self) -> float:
+        """The time of the loop, in seconds."""
+        return self._loop.time()
 
     def close(self) -> None:
         """End all connections and give the blob back."""
@@ -270,6 +278,7 @@ class SwarmRunner:
         assembly = peer.assemblies[piece]
         kept, assembly.filling = assembly.filling, False
         del assembly.missing[header.begin]
+        peer.received_bytes += header.length
         self._received[peer.introduction.role].inc(header.length)
         if not assembly.missing:
             del peer.assemblies[piece]
@@ -515,6 +524,7 @@ class SwarmRunner:
     def _send(self, peer: Peer, span: BlockSpan) -> None:
         if not peer.connection.closed:
             peer.asked -= 1
+            peer.sent_bytes += span.length
             self._sent[peer.introduction.role].inc(span.length)
             offset = self.blob.metainfo.pieces.start(span.piece) + span.begin
             peer.connection.send_piece(wire.PieceHeader(span.piece, span.begin, span.length), self.blob.fd, offset)
