@@ -25,7 +25,13 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 def cpu_seconds(pids: Sequence[int]) -> float:
     """User and system CPU seconds that these processes have used so far."""
-    return sum(_ticks(pid) for pid in pids) / _TICKS
+    return sum(sum(_ticks(pid)) for pid in pids) / _TICKS
+
+
+def cpu_times(pid: int) -> tuple[float, float]:
+    """User and system CPU seconds that a process has used so far."""
+    user, system = _ticks(pid)
+    return user / _TICKS, system / _TICKS
 
 
 def rss_bytes(pid: int) -> int:
@@ -152,9 +158,9 @@ def _status(pid: int, field: str) -> int:
     return next(int(line.split()[1]) * 1024 for line in status if line.startswith(f"{field}:"))
 
 
-def _ticks(pid: int) -> int:
+def _ticks(pid: int) -> tuple[int, int]:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return int(fields[11]) + int(fields[12])
+    return int(fields[11]), int(fields[12])
 
 
 def _url(text: str) -> str:

@@ -79,7 +79,8 @@ def free_base_port(count: int) -> int:
     """
     bases = range(_FIRST_PORT, 32768 - count, count)
     begin = random.randrange(len(bases))
-    for base in (*bases[begin:], *bases[:begin]):
+    for step in range(len(bases)):
+        base = bases[(begin + step) % len(bases)]
         if all(_is_free(Address(LOOPBACK, port)) for port in range(base, base + count)):
             return base
     raise BadConfig(f"no {count} consecutive free ports between {_FIRST_PORT} and 32768")

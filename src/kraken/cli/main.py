@@ -215,19 +215,25 @@ def sim(
 
 
 def _run(kind_name: str, config: Path) -> None:
-    from kraken.cli.kinds import Kind, component, settings_class
+    from kraken.cli.kinds import Kind, component, event_loop, settings_class
+    from kraken.cli.retuning import read_again
     from kraken.config.loader import load
     from kraken.observability.logs import configure
     from kraken.runtime.component import serve
+    from kraken.runtime.garbage import collect_garbage_seldom
 
     kind = Kind(kind_name)
     settings = load(kind, settings_class(kind), config, os.environ)
     configure(settings.log)
+    if kind is Kind.TRACKER:
+        collect_garbage_seldom()
 
     async def serve_it() -> None:  # made on the loop that it will live on
-        await serve([component(kind, settings)])
+        served = component(kind, settings)
+        await serve([served], on_hangup=lambda: read_again(kind, served, config, os.environ))
 
-    asyncio.run(serve_it())
+    with asyncio.Runner(loop_factory=event_loop(kind)) as runner:
+        runner.run(serve_it())
 
 
 def _fail(message: str, code: int) -> None:

@@ -15,6 +15,8 @@ class Event(StrEnum):
     COMPONENT_STOPPED = "component_stopped"
     COMPONENT_EXITED = "component_exited"  # pid, code: a child of `kraken dev --processes` ended by itself
     DRAIN_STARTED = "drain_started"  # signal
+    SETTINGS_READ = "settings_read"  # after SIGHUP: what can be changed while it runs was taken over
+    SETTINGS_REFUSED = "settings_refused"  # error: nothing was changed
     REQUEST_FAILED = "request_failed"  # method, path, and the exception: a bug of ours
     RESPONSE_CUT = "response_cut"  # method, path, error: it failed after its first bytes had left
     CONNECTION_REFUSED = "connection_refused"  # open, limit

@@ -8,7 +8,7 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from kraken.core.peers import Address
 from kraken.observability.events import Event
@@ -49,6 +49,15 @@ class Component(Protocol):
         ...
 
 
+@runtime_checkable
+class Retunable(Protocol):
+    """A component some of whose settings can be changed while it runs."""
+
+    def retune(self, settings: Any) -> None:
+        """Take those over. Args: settings, of the component's own class, read anew."""
+        ...
+
+
 @asynccontextmanager
 async def running(components: Sequence[Component]) -> AsyncIterator[None]:
     """Start components one after the other; stop them in reverse order at the end, however it comes."""
@@ -71,16 +80,22 @@ async def running(components: Sequence[Component]) -> AsyncIterator[None]:
                 get_logger(component.kind, component.name).info(Event.COMPONENT_STOPPED)
 
 
-async def serve(components: Sequence[Component], ready: Callable[[], Awaitable[None]] | None = None) -> None:
+async def serve(
+    components: Sequence[Component],
+    ready: Callable[[], Awaitable[None]] | None = None,
+    on_hangup: Callable[[], None] | None = None,
+) -> None:
     """Run components until SIGTERM or SIGINT, then drain.
 
-    Args: ready, awaited once, when all of them have started.
+    Args: ready, awaited once, when all of them have started; on_hangup, called at each SIGHUP, which is ignored
+    without it.
     A second signal ends the process at once, without drain.
     """
     work = asyncio.create_task(_run(components, ready), name="serve")
     loop = asyncio.get_running_loop()
     for number in _STOPPING_SIGNALS:
         loop.add_signal_handler(number, _on_signal, number, work, components)
+    loop.add_signal_handler(signal.SIGHUP, on_hangup or _ignore)
     try:
         await asyncio.wait({work})
         if not work.cancelled():
@@ -88,6 +103,7 @@ async def serve(components: Sequence[Component], ready: Callable[[], Awaitable[N
     finally:
         for number in _STOPPING_SIGNALS:
             loop.remove_signal_handler(number)
+        loop.remove_signal_handler(signal.SIGHUP)
 
 
 async def _run(components: Sequence[Component], ready: Callable[[], Awaitable[None]] | None) -> None:
@@ -111,3 +127,7 @@ def _on_signal(number: signal.Signals, work: asyncio.Task[None], components: Seq
     for component in components:
         get_logger(component.kind, component.name).info(Event.DRAIN_STARTED, signal=number.name)
     work.cancel()
+
+
+def _ignore() -> None:
+    """A SIGHUP that changes nothing: the terminal that is gone was not ours."""

@@ -23,6 +23,7 @@ from kraken.core.pieces import KIB, MIB
 from kraken.core.settings import Unit, setting
 from kraken.observability.logs import Log, get_logger
 from kraken.observability.metrics import CONTENT_TYPE, Metrics
+from kraken.runtime.web_express import ExpressLane, ExpressRoute
 from kraken.runtime.web_guard import ConnectionGuard, Limits
 from kraken.runtime.web_middlewares import answering_errors, header_limit, mark_started, measuring
 
@@ -35,7 +36,8 @@ MAX_BUFFERED_BODY: Final = 4 * MIB + 64 * KIB
 METRICS: Final = web.AppKey("METRICS", Metrics)
 LOG: Final[web.AppKey[Log]] = web.AppKey("LOG")
 
-_BACKLOG: Final = 1024
+_BACKLOG: Final = 4096
+"""Connections that the kernel may hold ready; the first packets of a crowd beyond it are sent again a second later."""
 _READ_BUFFER: Final = 256 * KIB
 
 
@@ -116,8 +118,11 @@ def component_app(
 class WebServer:
     """One listening HTTP server around an application made by `component_app`."""
 
-    def __init__(self, app: web.Application, settings: HttpSettings) -> None:
+    def __init__(self, app: web.Application, settings: HttpSettings, express: ExpressRoute | None = None) -> None:
+        """Args: express, a route of `app` whose plain requests are to pass it by."""
         self._settings = settings
+        self._express = express
+        self._lane: ExpressLane | None = None
         app.middlewares.insert(1, header_limit(settings.max_header_bytes))  # behind the measuring one
         self._app = app
         self._runner = web.AppRunner(
@@ -139,6 +144,9 @@ class WebServer:
         await self._runner.setup()
         assert self._runner.server is not None
         guard = ConnectionGuard(self._runner.server, self._limits(), self._app[LOG], self._app[METRICS])
+        if self._express is not None:
+            self._lane = ExpressLane(self._express, guard)
+            guard.accept_with(self._lane)
         listen = self._settings.listen
         try:
             self._listener = await asyncio.get_running_loop().create_server(
@@ -154,6 +162,8 @@ class WebServer:
         if self._listener is not None:
             self._listener.close()
             self._listener = None
+        if self._lane is not None:
+            await self._lane.drain(self._settings.drain_seconds)
         await self._runner.cleanup()
 
     def _limits(self) -> Limits:

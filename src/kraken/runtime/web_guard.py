@@ -11,7 +11,7 @@ import asyncio
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -25,7 +25,7 @@ _REFUSED = (
     b"Content-Type: application/json\r\nContent-Length: 76\r\n\r\n"
     b'{"error":"Unavailable","message":"too many connections","retry_after":1.0}\r\n'
 )
-_TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nServer: kraken\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nServer: kraken\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 _LINGER_SECONDS = 10.0
 """A body that a handler did not want is read and dropped for at most this long, so that its answer is seen."""
 _REFUSAL_SECONDS = 1.0
@@ -56,19 +56,38 @@ class ConnectionGuard:
         self.log = log
         self.metrics = metrics
         self.refusals = 0
+        self._open = 0
+        self._accept: Callable[[], asyncio.Protocol] = lambda: GuardedConnection(self)
+
+    def accept_with(self, make: Callable[[], asyncio.Protocol]) -> None:
+        """Let another protocol have the connections; it tells when one is `opened` and `closed`."""
+        self._accept = make
 
     def __call__(self) -> asyncio.Protocol:
-        if len(self.server.connections) < self.limits.max_connections:
-            return GuardedConnection(self)
+        if self._open < self.limits.max_connections:
+            return self._accept()
         self.metrics.http_connections_refused.inc()
-        self.log.debug(Event.CONNECTION_REFUSED, open=len(self.server.connections), limit=self.limits.max_connections)
+        self.log.debug(Event.CONNECTION_REFUSED, open=self._open, limit=self.limits.max_connections)
         return Refusal(self)
+
+    def opened(self) -> None:
+        """A connection was accepted."""
+        self._open += 1
+        self.metrics.http_connections.inc()
+
+    def closed(self) -> None:
+        """One that was accepted is gone."""
+        self._open -= 1
+        self.metrics.http_connections.dec()
 
 
 class GuardedConnection(web.RequestHandler):
     """An HTTP connection whose request headers must arrive in time."""
 
     __slots__ = ("_counted", "_guard", "_header_timer")
+
+    counted = True
+    """Whether it is what the guard accepted, and not only a guest on the connection of something else."""
 
     def __init__(self, guard: ConnectionGuard) -> None:
         limits = guard.limits
@@ -89,8 +108,9 @@ class GuardedConnection(web.RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self._counted = True
-        self._guard.metrics.http_connections.inc()
+        self._counted = self.counted
+        if self._counted:
+            self._guard.opened()
         milliseconds = int(self._guard.limits.stalled_reader_seconds * 1000)
         sock = transport.get_extra_info("socket")
         if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
@@ -101,12 +121,12 @@ class GuardedConnection(web.RequestHandler):
         self._header_arrived()
         if self._counted:
             self._counted = False
-            self._guard.metrics.http_connections.dec()
+            self._guard.closed()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self._waiter is not None and not self._waiter.done():
+        if not self._request_count or (self._waiter is not None and not self._waiter.done()):
             self._await_header()  # bytes came, and still no request: its header is incomplete
         else:
             self._header_arrived()
@@ -144,7 +164,7 @@ class GuardedConnection(web.RequestHandler):
     def _header_overdue(self) -> None:
         self._header_timer = None
         if self.transport is not None:
-            self.transport.write(_TOO_SLOW)
+            self.transport.write(TOO_SLOW)
         self.force_close()
 
     def _remote(self) -> str:
@@ -161,13 +181,12 @@ class Refusal(asyncio.Protocol):
         self._transport: asyncio.WriteTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport)
         self._guard.refusals += 1
-        self._transport = transport
+        self._transport = cast(asyncio.WriteTransport, transport)  # of uvloop it is one, though not by class
         if self._guard.refusals > _MAX_REFUSALS:
-            transport.abort()
+            self._transport.abort()
             return
-        self._close = asyncio.get_running_loop().call_later(_REFUSAL_SECONDS, transport.abort).cancel
+        self._close = asyncio.get_running_loop().call_later(_REFUSAL_SECONDS, self._transport.abort).cancel
 
     def data_received(self, data: bytes) -> None:  # noqa: ARG002 - whatever it asks, the answer is no
         assert self._transport is not None

@@ -59,7 +59,7 @@ def answering_errors(log: Log) -> Middleware:
             if _STARTED in request:
                 log.warning(Event.RESPONSE_CUT, method=request.method, path=request.path[:200], error=str(error))
                 raise ConnectionAbortedError("the answer had begun; all that is left is to cut it") from error
-            return _answer_to(error, request, log)
+            return answer_to(error, request.method, request.path, log)
 
     return answer
 
@@ -76,13 +76,14 @@ def header_limit(max_bytes: int) -> Middleware:
     return limit
 
 
-def _answer_to(error: Exception, request: web.Request, log: Log) -> web.StreamResponse:
+def answer_to(error: Exception, method: str, path: str, log: Log) -> web.Response:
+    """What a request that ended in `error` is answered; what nobody expected is logged."""
     if isinstance(error, web.HTTPException):
         headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else None
         return plain_error(error.status, _NAMES.get(error.status, "Rejected"), error.reason, headers)
     if isinstance(error, KrakenError) and status_of(error) != 500:
         return error_response(error)
-    log.error(Event.REQUEST_FAILED, method=request.method, path=request.path[:200], error=str(error), exc_info=error)
+    log.error(Event.REQUEST_FAILED, method=method, path=path[:200], error=str(error), exc_info=error)
     if isinstance(error, KrakenError):
         return error_response(error)
     return plain_error(500, "Internal", "an internal error; the log of this component has the details")

@@ -6,10 +6,11 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+from kraken.core.peers import Role
 from kraken.p2p.announces import Announce
 from kraken.sim.clock import VirtualClock
 from kraken.sim.host import NEVER, Host
-from kraken.tracker.messages import AnnounceReply, PeerEntry, SwarmAnnounce
+from kraken.tracker.messages import AnnounceReply, PeerEntry, SwarmAnnounce, decode_reply, encode
 from kraken.tracker.peer_table import AnnounceArrived, PeerTable, SendReply, Tick
 from kraken.tracker.settings import AnnounceSettings
 
@@ -32,13 +33,11 @@ class Desk:
     ) -> None:
         """Args: service, seconds of work for each announce; answered, called when an answer has arrived."""
         self._clock = clock
-        self._table = PeerTable(settings, rng)
+        self._table: PeerTable[Host] = PeerTable(settings, rng)
         self._service = service
         self._latency = latency
         self._answered = answered
-        self._origins = origins
-        self._askers: dict[int, Host] = {}
-        self._next_ticket = 0
+        self._origins = tuple(map(encode, origins))
         self._free = 0.0
         self._timer = NEVER
 
@@ -50,28 +49,29 @@ class Desk:
         self._clock.at(self._free, self._arrived, host, order)
 
     def _arrived(self, host: Host, order: Announce) -> None:
-        ticket = self._next_ticket = self._next_ticket + 1
-        self._askers[ticket] = host
         swarms = [
             (
                 SwarmAnnounce(
                     _DIGEST, each.swarm, PEERS_WANTED if each.wanted else 0, host.engine.complete, left=each.left
                 ),
-                self._origins if each.wanted else [],
+                self._origins if each.wanted else (),
             )
             for each in order.announcements
         ]
-        self._answer(self._table.handle(AnnounceArrived(ticket, host.entry, swarms), self._clock.now))
+        self._answer(
+            self._table.handle(
+                AnnounceArrived(host, encode(host.entry), Role(host.entry.role), "", swarms), self._clock.now
+            )
+        )
 
     def _tick(self, _one: Any, _two: Any) -> None:
         if self._timer == self._clock.now:
             self._timer = NEVER
             self._answer(self._table.handle(Tick(), self._clock.now))
 
-    def _answer(self, replies: list[SendReply]) -> None:
+    def _answer(self, replies: list[SendReply[Host]]) -> None:
         for each in replies:
-            host = self._askers.pop(each.ticket)
-            self._clock.at(self._clock.now + self._latency(), self._answered, host, each.reply)
+            self._clock.at(self._clock.now + self._latency(), self._answered, each.ticket, decode_reply(each.reply))
         deadline = self._table.next_deadline()
         if deadline is not None and deadline < self._timer:
             self._timer = deadline

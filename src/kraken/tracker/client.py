@@ -121,7 +121,7 @@ class TrackerClient:
         self, announcer: Announcer, trackers: list[Address], batch: list[SwarmAnnounce]
     ) -> AnnounceReply:
         request = AnnounceRequest(
-            announcer.peer_id, announcer.host, announcer.port, announcer.role.value, announcer.zone, batch
+            announcer.peer_id, announcer.host, announcer.port, announcer.role, announcer.zone, batch
         )
         body = encode(request)
         failure = Unavailable("no tracker is configured")

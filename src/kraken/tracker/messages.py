@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import struct
+from collections.abc import Sequence
+from typing import Annotated, Final
 
 import msgspec
 
 from kraken.core.errors import Invalid
 from kraken.core.metainfo import SWARM_ID_BYTES
-from kraken.core.peers import PEER_ID_BYTES
+from kraken.core.peers import PEER_ID_BYTES, Role
 
 MAX_SWARMS = 1000
 """Swarms of one announce. A node that holds more sends several."""
@@ -50,7 +52,7 @@ class AnnounceRequest(msgspec.Struct, array_like=True, frozen=True):
     peer_id: _PeerIdBytes
     host: _Host | None
     port: _Port
-    role: _Name
+    role: Role
     zone: _Name
     swarms: Annotated[list[SwarmAnnounce], msgspec.Meta(max_length=MAX_SWARMS)]
 
@@ -81,10 +83,37 @@ class AnnounceReply(msgspec.Struct, array_like=True, frozen=True):
 _encoder = msgspec.msgpack.Encoder()
 _requests = msgspec.msgpack.Decoder(AnnounceRequest)
 _replies = msgspec.msgpack.Decoder(AnnounceReply)
+_peers = msgspec.msgpack.Decoder(PeerEntry)
+
+# Source: MessagePack specification: fixarray, array 16, bin 8, float 64.
+_PAIR: Final = b"\x92"
+_REPLY: Final = struct.Struct(">2sd")
+_REPLY_BEGINS: Final = _PAIR + b"\xcb"
+_SWARM_BEGINS: Final = _PAIR + bytes((0xC4, SWARM_ID_BYTES))
+_ARRAYS: Final = tuple(
+    bytes((0x90 | length,)) if length < 16 else b"\xdc" + length.to_bytes(2, "big") for length in range(MAX_SWARMS + 1)
+)
+"""What stands before the elements of an array of so many."""
 
 
-def encode(message: AnnounceRequest | AnnounceReply) -> bytes:
+def encode(message: AnnounceRequest | AnnounceReply | PeerEntry) -> bytes:
     return _encoder.encode(message)
+
+
+def joined_reply(interval: float, swarms: Sequence[tuple[bytes, Sequence[bytes]]]) -> bytes:
+    """An encoded `AnnounceReply` out of peers that were encoded before: a crowd hears of the same ones over and over.
+
+    Args: swarms, of each its id, of the proper length, and its peers: each an encoded `PeerEntry`.
+    """
+    parts = [_REPLY.pack(_REPLY_BEGINS, interval), _ARRAYS[len(swarms)]]
+    for swarm, peers in swarms:
+        parts += (_SWARM_BEGINS, swarm, _ARRAYS[len(peers)], *peers)
+    return b"".join(parts)
+
+
+def decode_peer(encoded: bytes) -> PeerEntry:
+    """A peer that was encoded here."""
+    return _peers.decode(encoded)
 
 
 def decode_request(data: bytes) -> AnnounceRequest:

@@ -5,77 +5,90 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from math import inf
 from typing import Protocol
 
 from kraken.cluster.io.members import Members
 from kraken.core.digest import Digest
-from kraken.core.errors import Invalid
+from kraken.core.errors import NotFound
 from kraken.core.metainfo import Metainfo
 from kraken.core.peers import Address, Role
 from kraken.observability.metrics import Metrics
 from kraken.runtime.clock import Clock
-from kraken.tracker.messages import AnnounceReply, AnnounceRequest, PeerEntry, SwarmAnnounce
+from kraken.tracker.live_view import SwarmsView, SwarmView, swarm_view, swarms_view
+from kraken.tracker.messages import AnnounceRequest, PeerEntry, SwarmAnnounce, encode
 from kraken.tracker.peer_table import AnnounceArrived, PeerTable, SendReply, Tick
 from kraken.tracker.settings import AnnounceSettings
 
 _ENTRY_OVERHEAD = 512
 """Bytes that a cached metainfo costs beside its own."""
 
+_OWNERS_SECONDS = 0.5
+"""So long the origins of a blob are taken for those that they were: to rank them costs three hashes."""
+
+_MAX_KNOWN_OWNERS = 20_000
+_KNOWN_HOSTS = 32_768
+
+Answer = Callable[[bytes], None]
+"""Called once with the answer to an announce, encoded."""
+
 
 class AnnounceDesk:
     """Drives a `PeerTable`: every announce waits here for its answer, which may be due a little later."""
 
-    def __init__(self, table: PeerTable, clock: Clock, metrics: Metrics) -> None:
+    def __init__(self, table: PeerTable[Answer], clock: Clock, metrics: Metrics) -> None:
         self._table = table
         self._clock = clock
-        self._metrics = metrics
-        self._waiting: dict[int, asyncio.Future[AnnounceReply]] = {}
-        self._next_ticket = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = inf
+        metrics.tracker_swarms.set_function(lambda: table.swarm_count)
+        metrics.tracker_peers.set_function(lambda: table.peer_count)
 
-    async def announce(
-        self, peer: PeerEntry, swarms: Sequence[tuple[SwarmAnnounce, Sequence[PeerEntry]]]
-    ) -> AnnounceReply:
-        """The answer to an announce. It comes at once, or after the hold time of a young swarm."""
-        ticket = self._next_ticket
-        self._next_ticket += 1
-        answer: asyncio.Future[AnnounceReply] = asyncio.get_running_loop().create_future()
-        self._waiting[ticket] = answer
-        try:
-            self._perform(self._table.handle(AnnounceArrived(ticket, peer, swarms), self._clock.now()))
-            return await answer
-        finally:
-            del self._waiting[ticket]
+    def announce(self, arrived: AnnounceArrived[Answer]) -> None:
+        """Call the ticket of an announce with the answer to it: at once, or after the hold time of a young swarm."""
+        self._perform(self._table.handle(arrived, self._clock.now()))
+
+    def swarms(self, limit: int) -> SwarmsView:
+        """All swarms at this moment; `limit` of them by name, the largest."""
+        table = self._table
+        return swarms_view(table.rosters, table.swarm_count, table.peer_count, limit, self._clock.now())
+
+    def swarm(self, swarm: bytes, owners: Callable[[str], Sequence[bytes]], limit: int) -> SwarmView:
+        """One swarm at this moment; `limit` of its peers by name. Args: owners, gives the origins of a digest.
+
+        Raises: NotFound, when nobody is in it.
+        """
+        roster = self._table.roster(swarm)
+        if roster is None:
+            raise NotFound(f"nobody is in a swarm {swarm.hex()} here")
+        return swarm_view(roster, owners(roster.digest), limit, self._clock.now())
 
     def close(self) -> None:
         """Stop the clockwork; who still waits is told no more."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        for answer in self._waiting.values():
-            answer.cancel()
 
-    def _perform(self, actions: Sequence[SendReply]) -> None:
+    def _perform(self, actions: Sequence[SendReply[Answer]]) -> None:
         for action in actions:
-            answer = self._waiting.get(action.ticket)
-            if answer is not None and not answer.done():  # else whoever asked is gone
-                answer.set_result(action.reply)
-        self._metrics.tracker_swarms.set(self._table.swarm_count)
-        self._metrics.tracker_peers.set(self._table.peer_count)
-        self._set_timer()
-
-    def _set_timer(self) -> None:
+            action.ticket(action.reply)
         deadline = self._table.next_deadline()
+        if deadline is not None and deadline < self._timer_at:
+            self._set_timer(deadline)
+
+    def _set_timer(self, deadline: float) -> None:
+        """Wake up at a deadline that is earlier than what was planned; too early is no harm, so nothing is put off."""
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
-        if deadline is not None:
-            delay = max(0.0, deadline - self._clock.now())
-            self._timer = asyncio.get_running_loop().call_later(delay, self._tick)
+        self._timer_at = deadline
+        delay = max(0.0, deadline - self._clock.now())
+        self._timer = asyncio.get_running_loop().call_later(delay, self._tick)
 
     def _tick(self) -> None:
         self._timer = None
+        self._timer_at = inf
         self._perform(self._table.handle(Tick(), self._clock.now()))
 
 
@@ -148,30 +161,49 @@ class TrackerService:
         self._origins = origins
         self._replicas = replicas
         self._settings = settings
+        self._known_owners: dict[str, Sequence[bytes]] = {}
 
-    async def announce(self, request: AnnounceRequest, remote: str) -> AnnounceReply:
-        """Answer an announce.
+    def announce(self, request: AnnounceRequest, remote: str, answer: Answer) -> None:
+        """Call `answer` with the encoded answer to an announce, now or a little later.
 
         Args: remote, the address at the other end of the connection.
         Raises: Invalid, when a part of it is malformed.
         """
-        peer = PeerEntry(request.peer_id, self._host(request, remote), request.port, _role(request.role).value)
-        swarms = [(swarm, self._owners(swarm)) for swarm in request.swarms]
-        return await self._desk.announce(peer, swarms)
+        peer = encode(PeerEntry(request.peer_id, self._host(request, remote), request.port, request.role.value))
+        swarms = [(swarm, self._origins_for(swarm)) for swarm in request.swarms]
+        self._desk.announce(AnnounceArrived(answer, peer, request.role, request.zone, swarms))
 
     def _host(self, request: AnnounceRequest, remote: str) -> str:
         if self._settings.trust_announced_host and request.host is not None:
             return Address(request.host, request.port).host
-        return Address(_as_host(remote), request.port).host
+        return _host_of(remote)
 
-    def _owners(self, swarm: SwarmAnnounce) -> list[PeerEntry]:
-        """The peers of the origins that own the blob and say where their peer port is."""
-        key = str(Digest.parse(swarm.digest))
-        if swarm.left or swarm.want == 0:
-            return []
-        owners = filter(self._origins.is_healthy, self._origins.owners(key, self._replicas))
+    def swarms(self, limit: int) -> SwarmsView:
+        """See `AnnounceDesk.swarms`."""
+        return self._desk.swarms(limit)
+
+    def swarm(self, swarm: bytes, limit: int) -> SwarmView:
+        """See `AnnounceDesk.swarm`."""
+        return self._desk.swarm(swarm, self._owners, limit)
+
+    def _origins_for(self, swarm: SwarmAnnounce) -> Sequence[bytes]:
+        """The origins that a peer may be told of; none, when it wants nobody."""
+        known = self._known_owners.get(swarm.digest)
+        if known is not None:
+            return known
+        digest = Digest.parse(swarm.digest)
+        return () if swarm.left or not swarm.want else self._owners(str(digest))
+
+    def _owners(self, digest: str) -> Sequence[bytes]:
+        """The origins that own a blob and say where their peer port is. What was found is kept for a moment."""
+        if len(self._known_owners) >= _MAX_KNOWN_OWNERS:
+            self._known_owners.clear()
+        if not self._known_owners:
+            asyncio.get_running_loop().call_later(_OWNERS_SECONDS, self._known_owners.clear)
+        owners = filter(self._origins.is_healthy, self._origins.owners(digest, self._replicas))
         entries = map(self._origin_peer, owners)
-        return [entry for entry in entries if entry is not None]
+        found = self._known_owners[digest] = tuple(encode(entry) for entry in entries if entry is not None)
+        return found
 
     def _origin_peer(self, address: Address) -> PeerEntry | None:
         card = self._origins.card(address)
@@ -183,24 +215,18 @@ class TrackerService:
         return PeerEntry(peer_id, peer.host, peer.port, Role.ORIGIN.value)
 
 
-def peer_table(settings: AnnounceSettings) -> PeerTable:
+def peer_table(settings: AnnounceSettings) -> PeerTable[Answer]:
     """A table with chance that the system seeded. Asking the system for each number costs three times as much."""
     return PeerTable(settings, random.Random())
 
 
-def _role(text: str) -> Role:
-    try:
-        return Role(text)
-    except ValueError:
-        raise Invalid(f"{text!r} is not the role of a peer") from None
-
-
-def _as_host(remote: str) -> str:
+@lru_cache(_KNOWN_HOSTS)
+def _host_of(remote: str) -> str:
     """An address of a socket as a host: IPv6 in brackets, without scope; IPv4 inside IPv6 as IPv4."""
     bare = remote.partition("%")[0]
     if bare.startswith("::ffff:") and "." in bare:
-        return bare.removeprefix("::ffff:")
-    return f"[{bare}]" if ":" in bare else bare
+        bare = bare.removeprefix("::ffff:")
+    return Address(f"[{bare}]" if ":" in bare else bare, 0).host
 
 
 def _cost(found: tuple[bytes, bytes | None]) -> int:

@@ -23,7 +23,7 @@ class AnnounceSettings:
     """
 
     peers: int = setting(
-        20, low=1, high=200, meaning="Peers handed out for one swarm, random ones. Fewer make a thin graph, more cost."
+        20, low=1, high=180, meaning="Peers handed out for one swarm, random ones. Fewer make a thin graph, more cost."
     )
     origins: int = setting(2, low=0, high=20, meaning="Origins handed out beside them, as seeders of last resort.")
     interval_seconds: float = setting(
@@ -78,7 +78,8 @@ class TrackerSettings:
     )
     data: Path = setting(Path("/var/lib/kraken/tracker"), meaning="Not used: a tracker keeps everything in memory.")
     http: HttpSettings = setting(
-        lambda: HttpSettings(listen=Address("127.0.0.1", 5300)), meaning="Where agents and origins announce."
+        lambda: HttpSettings(listen=Address("127.0.0.1", 5300), max_connections=32768),
+        meaning="Where agents and origins announce.",
     )
     client: ClientSettings = setting(ClientSettings, meaning="How it speaks to the origins.")
     log: LogSettings = setting(LogSettings, meaning="What it logs.")

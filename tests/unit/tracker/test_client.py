@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 from tests.helpers.blobs import a_blob
 from tests.helpers.components import Running, free_address, http_session, reachable, running, small_cluster
 from tests.helpers.pushing import push_blob
@@ -21,7 +23,9 @@ from kraken.core.pieces import piece_length_for
 from kraken.runtime.web import HttpSettings
 from kraken.tracker.app import Tracker
 from kraken.tracker.client import Announcer, TrackerClient
-from kraken.tracker.messages import MAX_ANNOUNCE_BYTES, SwarmAnnounce
+from kraken.tracker.http import TrackerRoutes
+from kraken.tracker.live_view import SwarmsView, SwarmView
+from kraken.tracker.messages import MAX_ANNOUNCE_BYTES, AnnounceRequest, SwarmAnnounce, decode_reply, encode
 from kraken.tracker.settings import AnnounceSettings, TrackerSettings
 
 ANNA = Announcer(peer_id(b"anna" * 3), None, 7001, Role.AGENT)
@@ -89,6 +93,58 @@ async def test_an_announce_that_is_none_is_refused() -> None:
         for body in (b"", b"rubbish", b"\x00" * (MAX_ANNOUNCE_BYTES + 1)):
             with pytest.raises((Invalid, Rejected)):
                 await http.bytes("POST", next(iter(trackers)), "/announce", data=body)
+
+
+async def test_announces_of_agents_take_the_express_lane_whatever_else_the_connection_carries(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def slow_lane(*_: object) -> web.StreamResponse:
+        raise AssertionError("an announce went through aiohttp")
+
+    monkeypatch.setattr(TrackerRoutes, "_announce", slow_lane)
+    swarms = [a_swarm(str(number)) for number in range(600)]
+    async with two_trackers() as (trackers, client, _):
+        for _ in range(3):
+            found = await client.announce(ANNA, swarms)
+            with pytest.raises(Unavailable):
+                await client.metainfo(Digest.of(b"x"))
+
+        assert len(found.swarms) == 600
+        assert sum(tracker.metrics.value("kraken_announces_total", result="ok") for tracker in trackers.values()) >= 9
+
+
+async def test_an_announce_in_an_unusual_form_is_answered_as_well() -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield encode(AnnounceRequest(ANNA.peer_id, None, 7001, Role.AGENT, "", [a_swarm("x")]))
+
+    async with two_trackers() as (trackers, _, _), reachable("tracker", list(trackers)) as (http, _):
+        answer = decode_reply(await http.bytes("POST", next(iter(trackers)), "/announce", data=chunks()))
+
+    assert [it.peers for it in answer.swarms] == [[]]
+
+
+async def test_the_swarms_are_told_as_data() -> None:
+    async with two_trackers() as (trackers, client, _), reachable("tracker", list(trackers)) as (http, _):
+        swarm = a_swarm("x")
+        await client.announce(ANNA, [swarm])
+        await client.announce(replace(BERT, zone="east"), [SwarmAnnounce(swarm.digest, swarm.swarm, complete=True)])
+        at = rank(swarm.digest, trackers)[0]
+        overview = await http.json("GET", at, "/swarms", into=SwarmsView)
+        view = await http.json("GET", at, f"/swarms/{swarm.swarm.hex()}", into=SwarmView)
+        short = await http.json("GET", at, f"/swarms/{swarm.swarm.hex()}", params={"limit": 1}, into=SwarmView)
+
+        assert (overview.swarm_count, overview.peer_count) == (1, 2)
+        assert [(line.swarm, line.digest) for line in overview.swarms] == [(swarm.swarm.hex(), swarm.digest)]
+        assert {(peer.port, peer.zone, peer.complete) for peer in view.peers} == {
+            (7001, "", False),
+            (7002, "east", True),
+        }
+        assert (view.complete, view.incomplete, len(short.peers)) == (1, 1, 1)
+        with pytest.raises(NotFound):
+            await http.bytes("GET", at, "/swarms/" + "0" * 40)
+        for path, params in (("/swarms/xyz", {}), ("/swarms/00", {}), ("/swarms", {"limit": "-1"})):
+            with pytest.raises(Rejected):
+                await http.bytes("GET", at, path, params=params)
 
 
 async def test_metainfo_is_relayed_and_small_blobs_come_with_it(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kraken.core.errors import Invalid
+from kraken.core.peers import Role
 from kraken.tracker.messages import (
     MAX_ANNOUNCE_BYTES,
     MAX_SWARMS,
@@ -16,9 +17,11 @@ from kraken.tracker.messages import (
     PeerEntry,
     SwarmAnnounce,
     SwarmPeers,
+    decode_peer,
     decode_reply,
     decode_request,
     encode,
+    joined_reply,
 )
 
 PEER_ID = b"-KR0100-abcdefghijkl"
@@ -39,7 +42,7 @@ requests = st.builds(
     peer_id=peer_ids,
     host=st.none() | st.just("10.0.0.1"),
     port=st.integers(1, 65535),
-    role=st.sampled_from(["agent", "origin"]),
+    role=st.sampled_from(Role),
     zone=st.text(max_size=64),
     swarms=st.lists(announces, max_size=5),
 )
@@ -61,6 +64,21 @@ def test_a_request_reads_as_it_was_written(request_: AnnounceRequest) -> None:
 @given(replies)
 def test_a_reply_reads_as_it_was_written(reply: AnnounceReply) -> None:
     assert decode_reply(encode(reply)) == reply
+
+
+@pytest.mark.parametrize("swarm_count", [0, 1, 15, 16, 300])
+@pytest.mark.parametrize("peer_count", [0, 1, 15, 16, 22, 200])
+def test_a_reply_that_is_joined_reads_like_one_that_was_encoded_whole(swarm_count: int, peer_count: int) -> None:
+    peers = [PeerEntry(bytes([number]) * 20, f"10.0.0.{number}", 1 + number, "agent") for number in range(peer_count)]
+    ids = [number.to_bytes(20, "big") for number in range(swarm_count)]
+    whole = AnnounceReply(12.5, [SwarmPeers(swarm, peers) for swarm in ids])
+
+    assert joined_reply(12.5, [(swarm, list(map(encode, peers))) for swarm in ids]) == encode(whole)
+
+
+@given(entries)
+def test_a_peer_reads_as_it_was_written(entry: PeerEntry) -> None:
+    assert decode_peer(encode(entry)) == entry
 
 
 @given(st.binary(max_size=200))
@@ -96,6 +114,7 @@ def test_the_builder_of_these_tests_makes_a_valid_request() -> None:
         {"host": ""},
         {"host": "x" * 256},
         {"zone": "x" * 65},
+        {"role": "king"},
         {"swarms": [[DIGEST, SWARM[:-1]]]},
         {"swarms": [[DIGEST, SWARM, -1]]},
         {"swarms": [[DIGEST, SWARM, 201]]},

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from kraken.core.peers import Role
-from kraken.tracker.messages import AnnounceReply, PeerEntry, SwarmAnnounce
+from kraken.tracker.messages import AnnounceReply, PeerEntry, SwarmAnnounce, decode_reply, encode
 from kraken.tracker.peer_table import AnnounceArrived, PeerTable, SendReply, Tick
 from kraken.tracker.settings import AnnounceSettings
 
@@ -26,25 +26,26 @@ def peer(number: int, role: Role = Role.AGENT, host: str | None = None) -> PeerE
 ORIGINS = tuple(peer(900 + number, Role.ORIGIN) for number in range(3))
 
 
-def a_table(settings_: AnnounceSettings = AT_ONCE, seed: int = 1) -> PeerTable:
+def a_table(settings_: AnnounceSettings = AT_ONCE, seed: int = 1) -> PeerTable[int]:
     return PeerTable(settings_, random.Random(seed))
 
 
-def announced(who: PeerEntry, *swarms: SwarmAnnounce, ticket: int = 0) -> AnnounceArrived:
-    return AnnounceArrived(ticket, who, [(swarm, ORIGINS) for swarm in swarms])
+def announced(who: PeerEntry, *swarms: SwarmAnnounce, ticket: int = 0) -> AnnounceArrived[int]:
+    origins = tuple(map(encode, ORIGINS))
+    return AnnounceArrived(ticket, encode(who), Role(who.role), "", [(swarm, origins) for swarm in swarms])
 
 
 def wanting(want: int = 20, swarm: bytes = SWARM) -> SwarmAnnounce:
     return SwarmAnnounce(DIGEST, swarm, want)
 
 
-def reply_to(table: PeerTable, who: PeerEntry, *swarms: SwarmAnnounce, now: float = 0.0) -> AnnounceReply:
+def reply_to(table: PeerTable[int], who: PeerEntry, *swarms: SwarmAnnounce, now: float = 0.0) -> AnnounceReply:
     actions = table.handle(announced(who, *swarms), now)
     assert len(actions) == 1
-    return actions[0].reply
+    return decode_reply(actions[0].reply)
 
 
-def handed_to(table: PeerTable, who: PeerEntry, now: float = 0.0, want: int = 20) -> list[PeerEntry]:
+def handed_to(table: PeerTable[int], who: PeerEntry, now: float = 0.0, want: int = 20) -> list[PeerEntry]:
     return reply_to(table, who, wanting(want), now=now).swarms[0].peers
 
 
@@ -136,6 +137,38 @@ def test_a_peer_is_forgotten_exactly_after_three_missed_intervals() -> None:
     assert table.peer_count == 1
 
 
+def test_a_peer_that_is_heard_of_again_stays_for_three_more_intervals() -> None:
+    table = a_table()
+    for now in (0.0, 20.0):
+        reply_to(table, peer(1), wanting(), now=now)
+
+    assert agents(handed_to(table, peer(2), now=30.0)) == {peer(1)}
+    assert agents(handed_to(table, peer(2), now=49.9)) == {peer(1)}
+    assert agents(handed_to(table, peer(2), now=50.0)) == set()
+
+
+def test_a_peer_that_left_and_came_back_is_not_forgotten_at_its_first_time() -> None:
+    table = a_table()
+    reply_to(table, peer(1), wanting())
+    reply_to(table, peer(1), SwarmAnnounce(DIGEST, SWARM, left=True), now=10.0)
+    reply_to(table, peer(1), wanting(), now=10.0)
+    table.handle(Tick(), now=30.0)
+
+    assert agents(handed_to(table, peer(2), now=39.9)) == {peer(1)}
+    assert table.next_deadline() == 40.0
+
+
+def test_who_comes_and_goes_all_day_leaves_nothing_behind() -> None:
+    table = a_table()
+    reply_to(table, peer(1), wanting(0))
+    for _ in range(5000):
+        reply_to(table, peer(2), wanting(0))
+        reply_to(table, peer(2), SwarmAnnounce(DIGEST, SWARM, left=True))
+
+    assert (table.swarm_count, table.peer_count) == (1, 1)
+    assert len(table._watch) < 1500
+
+
 def test_a_swarm_without_peers_is_no_swarm() -> None:
     table = a_table()
     reply_to(table, peer(1), wanting())
@@ -145,6 +178,7 @@ def test_a_swarm_without_peers_is_no_swarm() -> None:
 
 
 def test_origins_are_handed_to_agents_only_and_each_once() -> None:
+    assert handed_to(a_table(), ORIGINS[0]) == []
     table = a_table()
     for origin in ORIGINS:
         reply_to(table, origin, wanting(0))
@@ -156,7 +190,7 @@ def test_origins_are_handed_to_agents_only_and_each_once() -> None:
 
 def test_the_interval_grows_with_the_largest_swarm_of_the_announce() -> None:
     table = a_table(AnnounceSettings(hold_seconds=0, interval_seconds=2, peers_per_interval_second=10))
-    for number in range(49):
+    for number in range(50):
         reply_to(table, peer(number), wanting())
 
     assert reply_to(table, peer(50), wanting(swarm=OTHER)).interval == 2.0
@@ -185,7 +219,7 @@ def test_announces_to_a_young_swarm_are_answered_together() -> None:
     assert [answer.ticket for answer in answers] == [0, 1, 2]
     for answer in answers:
         others = {peer(number) for number in range(3)} - {peer(answer.ticket)}
-        assert agents(answer.reply.swarms[0].peers) == others
+        assert agents(decode_reply(answer.reply).swarms[0].peers) == others
 
 
 def test_an_old_swarm_is_answered_at_once_and_so_is_who_wants_nothing() -> None:
@@ -203,10 +237,10 @@ class AnyAnnounces(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.limits = AnnounceSettings(max_swarms=3, max_peers=8, peers=4, interval_seconds=1.0)
-        self.table = PeerTable(self.limits, random.Random(0))
+        self.table: PeerTable[int] = PeerTable(self.limits, random.Random(0))
         self.now = 0.0
         self.seen: dict[tuple[bytes, PeerEntry], float] = {}
-        self.open: dict[int, AnnounceArrived] = {}
+        self.open: dict[int, tuple[PeerEntry, list[SwarmAnnounce]]] = {}
         self.ticket = 0
 
     @rule(
@@ -216,8 +250,8 @@ class AnyAnnounces(RuleBasedStateMachine):
     def announce(self, number: int, picked: list[tuple[int, int, bool]]) -> None:
         swarms = [SwarmAnnounce(DIGEST, bytes([swarm]) * 20, want, left=left) for swarm, want, left in picked]
         event = announced(peer(number), *swarms, ticket=self.ticket)
+        self.open[self.ticket] = peer(number), swarms
         self.ticket += 1
-        self.open[event.ticket] = event
         self.check(self.table.handle(event, self.now))
         for swarm in swarms:
             self.seen[swarm.swarm, peer(number)] = self.now
@@ -235,12 +269,13 @@ class AnyAnnounces(RuleBasedStateMachine):
         self.now = max(self.now, deadline)
         self.check(self.table.handle(Tick(), self.now))
 
-    def check(self, actions: list[SendReply]) -> None:
+    def check(self, actions: list[SendReply[int]]) -> None:
         for action in actions:
-            event = self.open.pop(action.ticket)  # answered once, and only who asked
-            assert [it.swarm for it in action.reply.swarms] == [it.swarm for it, _ in event.swarms]
-            for (asked, _), given in zip(event.swarms, action.reply.swarms, strict=True):
-                assert event.peer not in given.peers
+            asking, swarms = self.open.pop(action.ticket)  # answered once, and only who asked
+            reply = decode_reply(action.reply)
+            assert [it.swarm for it in reply.swarms] == [it.swarm for it in swarms]
+            for asked, given in zip(swarms, reply.swarms, strict=True):
+                assert asking not in given.peers
                 assert len(given.peers) == len(set(given.peers))
                 assert len(agents(given.peers)) <= min(asked.want, self.limits.peers)
                 for entry in agents(given.peers):

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import pytest
 from tests.helpers.blobs import Blob, a_blob, blob_of
 from tests.helpers.components import reachable
 
+from kraken.cluster.hosts import NodeCard
 from kraken.core.digest import Digest
 from kraken.core.errors import Invalid, KrakenError, NotFound, Unavailable
 from kraken.core.metainfo import Metainfo
-from kraken.core.peers import Address
+from kraken.core.peers import Address, Role
 from kraken.observability.metrics import Metrics
 from kraken.runtime.clock import SystemClock
-from kraken.tracker.messages import AnnounceRequest, SwarmAnnounce
+from kraken.tracker.messages import AnnounceRequest, SwarmAnnounce, decode_reply
 from kraken.tracker.service import AnnounceDesk, MetainfoRelay, TrackerService, peer_table
 from kraken.tracker.settings import AnnounceSettings
 
@@ -104,22 +106,21 @@ async def test_the_cache_lets_the_longest_unused_go() -> None:
     assert source.asked == 4
 
 
-async def a_reply(
-    remote: str, *, trust: bool = False, host: str | None = None, role: str = "agent", digest: str = DIGEST
-) -> str:
+async def a_reply(remote: str, *, trust: bool = False, host: str | None = None, digest: str = DIGEST) -> str:
     """The host under which a second peer hears of the first one."""
     settings = AnnounceSettings(hold_seconds=0, trust_announced_host=trust)
     desk = AnnounceDesk(peer_table(settings), SystemClock(), Metrics("tracker", "test"))
     async with reachable("origin", [Address("127.0.0.1", 1)]) as (_, members):
         service = TrackerService(desk, members, 3, settings)
         try:
-            first = AnnounceRequest(b"1" * 20, host, 6000, role, "", [SwarmAnnounce(digest, SWARM, 5)])
-            second = AnnounceRequest(b"2" * 20, None, 6000, "agent", "", [SwarmAnnounce(DIGEST, SWARM, 5)])
-            await service.announce(first, remote)
-            reply = await service.announce(second, "10.0.0.2")
+            first = AnnounceRequest(b"1" * 20, host, 6000, Role.AGENT, "", [SwarmAnnounce(digest, SWARM, 5)])
+            second = AnnounceRequest(b"2" * 20, None, 6000, Role.AGENT, "", [SwarmAnnounce(DIGEST, SWARM, 5)])
+            replies: list[bytes] = []
+            service.announce(first, remote, replies.append)
+            service.announce(second, "10.0.0.2", replies.append)
         finally:
             desk.close()
-    return reply.swarms[0].peers[0].host
+    return decode_reply(replies[1]).swarms[0].peers[0].host
 
 
 @pytest.mark.parametrize(
@@ -142,9 +143,61 @@ async def test_the_announced_host_counts_only_where_it_is_trusted() -> None:
 
 async def test_what_is_malformed_in_an_announce_is_refused() -> None:
     for announce in (
-        a_reply("10.0.0.1", role="king"),
         a_reply("10.0.0.1", digest="sha256:0"),
         a_reply("10.0.0.1", host="a b", trust=True),
     ):
         with pytest.raises(Invalid):
             await announce
+
+
+class Crowd:
+    """Three peers that announce themselves; `answered` is set when all of them have their answer."""
+
+    def __init__(self, swarm: bytes) -> None:
+        self.swarm = swarm
+        self.replies: dict[int, bytes] = {}
+        self.answered = asyncio.Event()
+
+    def announce(self, service: TrackerService) -> None:
+        swarms = [SwarmAnnounce(DIGEST, self.swarm, 5)]
+        for number in range(3):
+            request = AnnounceRequest(bytes([number]) * 20, None, 6000, Role.AGENT, "", swarms)
+            service.announce(request, f"10.0.0.{number}", partial(self._take, number))
+
+    def heard(self, number: int) -> set[str]:
+        """The hosts that a peer heard of."""
+        return {peer.host for peer in decode_reply(self.replies[number]).swarms[0].peers}
+
+    def _take(self, number: int, reply: bytes) -> None:
+        self.replies[number] = reply
+        if len(self.replies) == 3:
+            self.answered.set()
+
+
+async def test_a_crowd_is_answered_together_and_its_origins_are_ranked_once() -> None:
+    address = Address("10.9.0.1", 5000)
+    settings = AnnounceSettings(hold_seconds=0.1)
+    desk = AnnounceDesk(peer_table(settings), SystemClock(), Metrics("tracker", "test"))
+    async with reachable("origin", [address]) as (_, members):
+        members._cards[address] = NodeCard("origin", "origin-1", "0.0.0.0:5302", "6f" * 20)
+        ranked: list[str] = []
+        owners = members.owners
+
+        def counting(key: str, replicas: int | None = None) -> list[Address]:
+            ranked.append(key)
+            return owners(key, replicas)
+
+        members.owners = counting  # type: ignore[method-assign]
+        service = TrackerService(desk, members, 3, settings)
+        first, second = Crowd(SWARM), Crowd(b"t" * 20)
+        first.announce(service)
+        assert first.replies == {}  # the swarm is young
+        await first.answered.wait()
+        assert ranked == [DIGEST]
+        second.announce(service)
+        await second.answered.wait()
+        desk.close()
+
+    everybody = {"10.0.0.0", "10.0.0.1", "10.0.0.2", "10.9.0.1"}
+    for crowd in (first, second):
+        assert [crowd.heard(number) for number in range(3)] == [everybody - {f"10.0.0.{number}"} for number in range(3)]

@@ -1,0 +1,132 @@
+"""The peers of one swarm, in an order that is random at every moment.
+
+Who joins takes a random place, and who had it moves to the end; when one leaves, the last takes its place. So a
+hand-out needs neither search nor draw: peers at equal distances, from a random place on, are a random sample. A peer is
+known by what others are told of it, which is kept encoded, because a crowd hears of the same ones over and over. What
+an announce touches stands in columns, apart from the rest: in a crowd none of it is in the processor's cache.
+"""
+
+from __future__ import annotations
+
+import random
+from array import array
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from kraken.core.peers import Role
+
+
+class Listed(msgspec.Struct, frozen=True, gc=False):
+    """What a peer said when it joined. `number` is unique in the table."""
+
+    number: int
+    since: float
+    role: Role
+    zone: str
+
+
+class Roster:
+    """The peers of one swarm, each an encoded `PeerEntry`. `digest` is of what, as the first said; a peer may lie."""
+
+    __slots__ = (
+        "_columns",
+        "_complete",
+        "_encoded",
+        "_expires",
+        "_listed",
+        "_places",
+        "_rng",
+        "born",
+        "digest",
+        "swarm",
+    )
+
+    def __init__(self, swarm: bytes, digest: str, born: float, rng: random.Random) -> None:
+        self.swarm = swarm
+        self.digest = digest
+        self.born = born
+        self._rng = rng
+        self._places: dict[bytes, int] = {}
+        self._encoded: list[bytes] = []
+        self._listed: list[Listed] = []
+        self._expires = array("d")
+        self._complete = bytearray()
+
+    def __len__(self) -> int:
+        return len(self._encoded)
+
+    def __contains__(self, peer: bytes) -> bool:
+        return peer in self._places
+
+    @property
+    def complete_count(self) -> int:
+        """How many have the whole blob."""
+        return sum(self._complete)
+
+    def has_any(self, peers: Iterable[bytes]) -> bool:
+        return not self._places.keys().isdisjoint(peers)
+
+    def heard(self, peer: bytes, expires: float, complete: bool) -> bool:
+        """Note that a peer is still there. Returns: False, when it is not on the list."""
+        place = self._places.get(peer)
+        if place is None:
+            return False
+        self._expires[place] = expires
+        self._complete[place] = complete
+        return True
+
+    def add(self, peer: bytes, listed: Listed, expires: float, complete: bool) -> None:
+        """List a peer that is not listed."""
+        end = len(self._encoded)
+        self._encoded.append(peer)
+        self._listed.append(listed)
+        self._expires.append(expires)
+        self._complete.append(complete)
+        place = int(self._rng.random() * (end + 1))
+        self._copy(place, end)
+        self._encoded[place], self._listed[place] = peer, listed
+        self._expires[place], self._complete[place] = expires, complete
+        self._places[peer] = place
+
+    def remove(self, peer: bytes) -> None:
+        """Take a listed peer off the list."""
+        self._copy(len(self._encoded) - 1, self._places[peer])
+        del self._places[peer], self._encoded[-1], self._listed[-1], self._expires[-1], self._complete[-1]
+
+    def expires(self, peer: bytes, number: int) -> float | None:
+        """When a peer will have been silent for too long; None when it is no longer the one of that number."""
+        place = self._places.get(peer)
+        return None if place is None or self._listed[place].number != number else self._expires[place]
+
+    def deal(self, count: int, asking: bytes) -> list[bytes]:
+        """At most `count` random peers, in random order; never the one that asks."""
+        total = len(self._encoded)
+        drawn = min(count + 1, total)  # one more, for who asks may be among them
+        if not drawn:
+            return []
+        step = 1 + int(self._rng.random() * (total // drawn))
+        first = int(self._rng.random() * total)
+        end = first + drawn * step  # at most once around, so that nobody is met twice
+        dealt = self._encoded[first:end:step]
+        if end > total:
+            dealt += self._encoded[(first - total) % step : end - total : step]
+        own = self._places.get(asking)
+        if own is not None:
+            turn, beside = divmod((own - first) % total, step)
+            if not beside and turn < drawn:
+                del dealt[turn]
+        del dealt[count:]
+        return dealt
+
+    def __iter__(self) -> Iterator[tuple[bytes, Listed, float, bool]]:
+        """Each peer, what it said when it joined, when it expires, and whether it has the whole blob."""
+        return zip(self._encoded, self._listed, self._expires, map(bool, self._complete), strict=True)
+
+    def _copy(self, place: int, to: int) -> None:
+        """Let another place have what is at this one."""
+        self._encoded[to] = peer = self._encoded[place]
+        self._listed[to] = self._listed[place]
+        self._expires[to] = self._expires[place]
+        self._complete[to] = self._complete[place]
+        self._places[peer] = to
