@@ -7,11 +7,11 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from bench import cached_get, cold_pull, idle, large, peers, pushes
+from bench import bandwidth, cached_get, cold_pull, idle, large, peers, pushes, registry, tracker
 from bench.figures import Figure, save, show
 from bench.lab import cluster
 
-NAMES = ("idle", "cold", "cached", "push", "peers", "large")
+NAMES = ("idle", "cold", "cached", "push", "peers", "large", "registry", "tracker", "bandwidth")
 
 
 def main() -> None:
@@ -33,6 +33,12 @@ def main() -> None:
             figures += peers.measure(folder)
         if "large" in wanted:
             figures += large.measure(folder)
+        if "registry" in wanted:
+            figures += registry.measure(folder)
+        if "bandwidth" in wanted:
+            figures += bandwidth.measure()
+        if "tracker" in wanted:
+            figures += tracker.measure(folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     show(figures)

@@ -6,24 +6,14 @@ received, hashed and written three times; that is given beside it, without a mar
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
+from bench.docker_registry import docker_registry
 from bench.figures import Figure
-from bench.lab import GIB, Member, answers, cluster, cpu_seconds, free_port, process, push, seeded_file, until
+from bench.lab import GIB, Member, cluster, cpu_seconds, push, seeded_file
 
 RUNS = 5
 SIZE = GIB
-
-_REGISTRY = """
-version: 0.1
-log: {{accesslog: {{disabled: true}}, level: error}}
-storage: {{filesystem: {{rootdirectory: {data}}}, delete: {{enabled: true}}}}
-http: {{addr: "127.0.0.1:{port}"}}
-"""
 
 
 def measure(folder: Path) -> list[Figure]:
@@ -38,7 +28,7 @@ def measure(folder: Path) -> list[Figure]:
     theirs: list[tuple[float, float]] = []
     with (
         cluster(folder, origins=1, trackers=1, indexes=1, proxies=1, agents=0) as members,
-        _docker_registry(folder) as (url, pid),
+        docker_registry(folder) as (url, pid),
     ):
         proxy, pids = _pushed_to(members)
         turns = [(ours, proxy, pids), (theirs, url, [pid])]
@@ -71,20 +61,6 @@ def _pushed_to(members: list[Member]) -> tuple[str, list[int]]:
     """Where a cluster is pushed to, and the processes that a push costs."""
     proxy = next(member for member in members if member.kind == "proxy")
     return proxy.http, [member.pid for member in members if member.kind in ("proxy", "origin")]
-
-
-@contextmanager
-def _docker_registry(folder: Path) -> Iterator[tuple[str, int]]:
-    """A running docker-registry: its URL and pid."""
-    port = free_port()
-    data = folder / "docker-registry"
-    config = folder / "registry.yml"
-    config.write_text(_REGISTRY.format(data=data, port=port))
-    env = {name: value for name, value in os.environ.items() if name != "AWS_CA_BUNDLE"}
-    with process(["docker-registry", "serve", str(config)], folder / "registry.log", env) as registry:
-        until(lambda: answers(port))
-        yield f"http://127.0.0.1:{port}", registry.pid
-    shutil.rmtree(data)
 
 
 def _cost(registry: str, pids: list[int], path: Path, digest: str) -> tuple[float, float]:

@@ -29,6 +29,7 @@ from kraken.origin.mirror_client import MirrorClient
 from kraken.p2p.dialing import Candidate
 from kraken.p2p.io.live_view import add_live_view
 from kraken.p2p.io.node import PeerNode
+from kraken.runtime.bandwidth import Traffic
 from kraken.runtime.clock import SystemClock
 from kraken.runtime.tasks import Tasks
 from kraken.runtime.threads import FileThreads
@@ -68,8 +69,16 @@ class Agent:
         trackers = TrackerClient(self._http_client, self._trackers)
         self.blobs = DiskBlobStore(settings.data, self._threads, clock, log, self.metrics)
         self._known = KnownManifests(settings.data / "manifests.sqlite", self._threads)
+        self._traffic = Traffic.of(settings.bandwidth)
         self.node = PeerNode(
-            Role.AGENT, self.blobs, settings.peer, settings.swarm, log, self.metrics, zone=settings.zone
+            Role.AGENT,
+            self.blobs,
+            settings.peer,
+            settings.swarm,
+            log,
+            self.metrics,
+            zone=settings.zone,
+            traffic=self._traffic,
         )
         self._announcing = Announcing(trackers, self._offer, self._tasks, log, self.metrics)
         self.node.on_peers_needed = self._announcing.peers_needed
@@ -93,7 +102,9 @@ class Agent:
         contents = RepositoryContents(self._index_client, settings.confirm_seconds, clock, log)
         mirroring = Mirroring(settings.mirror)
         reads = MirroredReads(
-            AgentReads(self._cache, self._known, contents, self._index_client, clock, log, self.metrics),
+            AgentReads(
+                self._cache, self._known, contents, self._index_client, self._traffic.sent, clock, log, self.metrics
+            ),
             MirrorClient(self._http_client, self._origins, clock, settings.mirror.patience_seconds),
             mirroring,
         )
@@ -116,6 +127,10 @@ class Agent:
     def card(self) -> NodeCard:
         """What this agent says of itself."""
         return NodeCard(KIND, self.name, str(self.node.address), self.node.peer_id.hex())
+
+    def retune(self, settings: AgentSettings) -> None:
+        """Take over those settings that can be changed while it runs: the limits of bandwidth."""
+        self._traffic.set_limits(settings.bandwidth)
 
     async def start(self) -> None:
         await self.blobs.start()

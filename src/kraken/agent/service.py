@@ -24,6 +24,7 @@ from kraken.oci.pages import NamePage, PageRequest
 from kraken.oci.recent_manifests import RecentManifests
 from kraken.oci.references import Reference, RepositoryName
 from kraken.oci.referrers import Referrer
+from kraken.runtime.bandwidth import Bandwidth
 from kraken.runtime.clock import Clock
 from kraken.storage.io.http_body import send_blob
 
@@ -37,10 +38,13 @@ class AgentReads:
         known: KnownManifests,
         contents: RepositoryContents,
         index: IndexClient,
+        sent: Bandwidth,
         clock: Clock,
         log: Log,
         metrics: Metrics,
     ) -> None:
+        """Args: sent, the limit that blobs to other hosts are counted against."""
+        self._sent = sent
         self._cache = cache
         self._known = known
         self._contents = contents
@@ -95,7 +99,7 @@ class AgentReads:
         response = answer.response()
         with self._record("blob", repository, digest) as pull:
             async with self._cache.reader(digest, part=answer.span.length < answer.size) as reader:
-                await send_blob(request, response, pull.watching(reader), answer.span)
+                await send_blob(request, response, pull.watching(reader), answer.span, self._sent)
         return response
 
     async def tags(self, repository: RepositoryName, page: PageRequest) -> NamePage:

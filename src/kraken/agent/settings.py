@@ -12,6 +12,7 @@ from kraken.core.settings import Unit, setting
 from kraken.observability.logs import LogSettings
 from kraken.oci.mirroring import MirroringSettings
 from kraken.p2p.settings import PeerSettings, SwarmSettings
+from kraken.runtime.bandwidth import BandwidthSettings
 from kraken.runtime.web import HttpSettings
 from kraken.runtime.web_client import ClientSettings
 from kraken.storage.eviction import CacheSettings
@@ -60,6 +61,7 @@ class AgentSettings:
         "manifest or blob is unknown here too. A tag is asked of the index at each pull.",
     )
     mirror: MirroringSettings = setting(MirroringSettings, meaning="Names of other registries.")
+    bandwidth: BandwidthSettings = setting(BandwidthSettings, meaning="Limits of what it moves.")
     http: HttpSettings = setting(
         lambda: HttpSettings(listen=Address("127.0.0.1", 5000)), meaning="The registry that the runtime pulls from."
     )

@@ -28,6 +28,7 @@ from kraken.origin.service import OriginService
 from kraken.origin.settings import OriginSettings
 from kraken.p2p.io.live_view import add_live_view
 from kraken.p2p.io.node import PeerNode
+from kraken.runtime.bandwidth import Traffic
 from kraken.runtime.clock import SystemClock
 from kraken.runtime.tasks import Tasks
 from kraken.runtime.threads import FileThreads
@@ -68,16 +69,19 @@ class Origin:
             self._log,
             self.metrics,
         )
+        self._traffic = Traffic.of(settings.bandwidth)
         self._replicator = Replicator(
             self._me,
             ring,
             self.blobs,
-            HttpReplicaSender(self._http_client, self.blobs, settings.replica_stall_seconds),
+            HttpReplicaSender(self._http_client, self.blobs, settings.replica_stall_seconds, self._traffic.sent),
             settings.write_quorum,
             self._log,
             self.metrics,
         )
-        self.node = PeerNode(Role.ORIGIN, self.blobs, settings.peer, settings.swarm, self._log, self.metrics)
+        self.node = PeerNode(
+            Role.ORIGIN, self.blobs, settings.peer, settings.swarm, self._log, self.metrics, traffic=self._traffic
+        )
         service = OriginService(self.blobs, self._uploads, self._replicator, self._log)
         self._indexes = Members(
             "index", settings.cluster.indexes, self._http_client, settings.cluster, self._log, self.metrics
@@ -93,7 +97,7 @@ class Origin:
         app = component_app(KIND, settings.name, self.metrics, self._reasons_not_ready)
         add_node_route(app, self.card)
         add_live_view(app, self.node)
-        OriginRoutes(service, self._collector, settings.http.idle_seconds).add_to(app)
+        OriginRoutes(service, self._collector, self._traffic, settings.http.idle_seconds).add_to(app)
         MirrorRoutes(self._pull_through, names).add_to(app)
         self._server = WebServer(app, settings.http)
         self._tasks = Tasks(self._log, self.metrics)
@@ -114,6 +118,10 @@ class Origin:
     def card(self) -> NodeCard:
         """What this origin says of itself."""
         return NodeCard(KIND, self.name, str(self.node.address), self.node.peer_id.hex())
+
+    def retune(self, settings: OriginSettings) -> None:
+        """Take over those settings that can be changed while it runs: the limits of bandwidth."""
+        self._traffic.set_limits(settings.bandwidth)
 
     async def start(self) -> None:
         await self.blobs.start()

@@ -21,6 +21,7 @@ from kraken.origin.messages import (
     StatRequest,
 )
 from kraken.origin.service import Body, OriginService
+from kraken.runtime.bandwidth import Traffic
 from kraken.runtime.signs_of_life import with_signs_of_life
 from kraken.runtime.web import body_chunks, json_response, read_body
 from kraken.storage.io.http_body import CompleteBlob, send_blob
@@ -32,8 +33,9 @@ _OCTETS: Final = "application/octet-stream"
 class OriginRoutes:
     """Turns requests into calls of the service. Values from outside are admitted here."""
 
-    def __init__(self, service: OriginService, collector: Collector, idle_seconds: float) -> None:
+    def __init__(self, service: OriginService, collector: Collector, traffic: Traffic, idle_seconds: float) -> None:
         """Args: idle_seconds, a body that brings no byte for this long is given up."""
+        self._traffic = traffic
         self._service = service
         self._collector = collector
         self._idle_seconds = idle_seconds
@@ -97,7 +99,7 @@ class OriginRoutes:
                 response = _blob_response(wanted, span, blob.size)
                 if request.method == hdrs.METH_HEAD:
                     return response
-                await send_blob(request, response, CompleteBlob(blob), span)
+                await send_blob(request, response, CompleteBlob(blob), span, self._traffic.sent)
                 return response
         except Corrupt as error:
             await self._service.found_corrupt(digest, error)
@@ -134,11 +136,12 @@ class OriginRoutes:
     async def _body(self, request: web.Request) -> Body:
         length = request.content_length
         if length is not None and length <= SMALL_BYTES:
+            self._traffic.received.spend(length)
             return await read_body(request, self._idle_seconds)
-        return body_chunks(request, self._idle_seconds)
+        return self._traffic.received.paced(body_chunks(request, self._idle_seconds))
 
     async def _append(self, request: web.Request) -> int:
-        chunks = body_chunks(request, self._idle_seconds)
+        chunks = self._traffic.received.paced(body_chunks(request, self._idle_seconds))
         return await self._service.uploads.append(_session(request), _offset(request), chunks)
 
 

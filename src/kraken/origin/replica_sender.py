@@ -11,6 +11,7 @@ from kraken.core.metainfo import Metainfo
 from kraken.core.peers import Address
 from kraken.core.pieces import MIB
 from kraken.origin.messages import SMALL_BYTES
+from kraken.runtime.bandwidth import Bandwidth
 from kraken.runtime.web_client import HttpClient
 from kraken.storage.io.blob_file import BlobFile
 from kraken.storage.ports import BlobStore
@@ -21,7 +22,9 @@ _STEP: Final = MIB
 class HttpReplicaSender:
     """A `ReplicaSender`: asks first, and sends only what the other side does not have; the small it just sends."""
 
-    def __init__(self, http: HttpClient, blobs: BlobStore, stall_seconds: float) -> None:
+    def __init__(self, http: HttpClient, blobs: BlobStore, stall_seconds: float, sent: Bandwidth) -> None:
+        """Args: sent, the limit that copies are counted against."""
+        self._sent = sent
         self._http = http
         self._blobs = blobs
         self._stall_seconds = stall_seconds
@@ -36,7 +39,7 @@ class HttpReplicaSender:
                         "PUT",
                         host,
                         f"/replicas/{metainfo.digest}",
-                        data=self._steps(blob, deadline),
+                        data=self._sent.paced(self._steps(blob, deadline)),
                         headers={"Content-Length": str(blob.size)},
                     )
             except TimeoutError as error:

@@ -11,6 +11,7 @@ from kraken.core.peers import Address
 from kraken.core.settings import Unit, setting
 from kraken.observability.logs import LogSettings
 from kraken.p2p.settings import PeerSettings, SwarmSettings
+from kraken.runtime.bandwidth import BandwidthSettings
 from kraken.runtime.web import HttpSettings
 from kraken.runtime.web_client import ClientSettings
 from kraken.upstream.settings import MirrorSettings
@@ -64,6 +65,7 @@ class OriginSettings:
     )
     mirror: MirrorSettings = setting(MirrorSettings, meaning="Other registries that it reads from for everybody.")
     collection: CollectionSettings = setting(CollectionSettings, meaning="Garbage collection.")
+    bandwidth: BandwidthSettings = setting(BandwidthSettings, meaning="Limits of what it moves.")
     http: HttpSettings = setting(
         lambda: HttpSettings(listen=Address("127.0.0.1", 5200)), meaning="Where proxies, trackers and origins ask."
     )

@@ -24,6 +24,7 @@ from kraken.observability.logs import get_logger
 from kraken.oci.manifests import MAX_MANIFEST_BYTES, OCI_MANIFEST, ManifestRecord
 from kraken.oci.pages import NamePage, PageRequest
 from kraken.oci.references import Reference, RepositoryName, Tag
+from kraken.runtime.bandwidth import Bandwidth
 from kraken.runtime.clock import SystemClock
 from kraken.runtime.threads import FileThreads
 
@@ -76,6 +77,7 @@ async def reads(tmp_path: Path, valid_seconds: float = 60) -> AsyncIterator[tupl
                 known,
                 RepositoryContents(index, valid_seconds, SystemClock(), log),
                 cast("IndexClient", index),
+                Bandwidth(),
                 SystemClock(),
                 log,
                 agent.metrics,

@@ -16,6 +16,7 @@ from kraken.core.peers import Address
 from kraken.core.pieces import BLOCK_LENGTH, MIB
 from kraken.origin.replica_sender import HttpReplicaSender
 from kraken.runtime import signs_of_life
+from kraken.runtime.bandwidth import Bandwidth
 from kraken.runtime.web_client import ClientSettings, HttpClient
 from kraken.storage.io import http_body
 from kraken.storage.layout import Layout
@@ -81,7 +82,7 @@ async def test_a_replica_cannot_be_sent_to_nobody(tmp_path: Path) -> None:
         await cluster.client.put_blob(blob.digest, blob.data)
         origin = cluster.origins[cluster.settings.origins[0]]
         client = HttpClient(ClientSettings())
-        sender = HttpReplicaSender(client, origin.blobs, stall_seconds=5.0)
+        sender = HttpReplicaSender(client, origin.blobs, 5.0, Bandwidth())
         with pytest.raises(Unavailable):
             await sender.send(free_addresses(1)[0], blob.metainfo)
         await client.close()
@@ -103,7 +104,7 @@ async def test_an_origin_that_stops_reading_is_given_up(tmp_path: Path) -> None:
     server = await asyncio.start_server(answer_head_and_stall, address.host, address.port)
     async with cluster_of(1, tmp_path) as cluster:
         await cluster.client.put_blob(blob.digest, blob.data)
-        sender = HttpReplicaSender(cluster.http, cluster.origins[cluster.settings.origins[0]].blobs, stall_seconds=0.2)
+        sender = HttpReplicaSender(cluster.http, cluster.origins[cluster.settings.origins[0]].blobs, 0.2, Bandwidth())
         with pytest.raises(Unavailable, match="took no byte"):
             await sender.send(address, blob.metainfo)
     stalled.set()

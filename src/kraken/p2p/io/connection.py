@@ -31,6 +31,7 @@ from kraken.p2p.wire import (
     decode,
     encode,
 )
+from kraken.runtime.bandwidth import Traffic
 
 _SCRATCH_BYTES = 4 * KIB
 _RECEIVED_AT_ONCE = 1 * MIB  # so that one fast peer does not keep the loop from the others
@@ -79,8 +80,19 @@ class _Outgoing:
 class Connection:
     """A connection after the opening handshake. Times are those of the loop's clock, in seconds."""
 
-    def __init__(self, key: PeerKey, name: str, sock: socket.socket, limits: FrameLimits, receiver: Receiver) -> None:
+    def __init__(
+        self,
+        key: PeerKey,
+        name: str,
+        sock: socket.socket,
+        limits: FrameLimits,
+        receiver: Receiver,
+        traffic: Traffic | None = None,
+    ) -> None:
+        """Args: traffic, the limits that it shares with others; None for none."""
         self.key = key
+        self._traffic = traffic or Traffic()
+        self._send_held = self._receive_held = False  # by a limit, until there is something to grant
         self.name = name
         self.received_at = self.sent_at = asyncio.get_running_loop().time()
         self.payload_at = 0.0  # when data of a piece came last
@@ -105,6 +117,11 @@ class Connection:
     def sending(self) -> bool:
         """Whether something waits to leave."""
         return bool(self._control or self._pieces or self._current)
+
+    @property
+    def missing(self) -> int:
+        """Bytes of the block on its way in that have not arrived; 0 when none is."""
+        return self._missing
 
     def start(self) -> None:
         """Begin to read."""
@@ -167,13 +184,23 @@ class Connection:
             self.close("closed by the peer")
             return
         self.received_at = self._loop.time()
+        self._traffic.received.spend(received)
         self._filled += received
         self._parse()
 
     def _receive_block(self) -> None:
         place = self._place if self._place is not None else memoryview(self._scratch)
         start = len(place) - self._missing if self._place is not None else 0
-        received = self._sock.recv_into(place[start : start + min(self._missing, _RECEIVED_AT_ONCE)])
+        granted = self._traffic.received.take(min(self._missing, _RECEIVED_AT_ONCE), self._receive_on)
+        if not granted:
+            self._receive_held = True
+            self._loop.remove_reader(self._sock.fileno())
+            return
+        received = 0
+        try:
+            received = self._sock.recv_into(place[start : start + granted])
+        finally:
+            self._traffic.received.give_back(granted - received)
         if not received:
             self.close("closed by the peer in the middle of a piece")
             return
@@ -181,6 +208,12 @@ class Connection:
         self._missing -= received
         if not self._missing:
             self._end_block()
+
+    def _receive_on(self) -> None:
+        """The limit has something to grant again."""
+        if self._receive_held and not self.closed:
+            self._receive_held = False
+            self.start()
 
     def _parse(self) -> None:
         """Take every whole frame out of the scratch buffer, up to the data of a piece."""
@@ -286,6 +319,8 @@ class Connection:
         budget = _SENT_AT_ONCE
         while not self.closed and budget > 0:
             if self._current is not None:
+                if self._send_held:
+                    return False
                 budget -= self._send_from_file(self._current)
             elif self._control:
                 budget -= self._send_control()
@@ -301,6 +336,7 @@ class Connection:
         self._control.append(data)
         sent = self._sock.send(data)
         self.sent_at = self._loop.time()
+        self._traffic.sent.spend(sent)
         self._control_bytes -= sent
         self._control.clear()
         if sent < len(data):
@@ -312,7 +348,15 @@ class Connection:
             sent = self._sock.send(piece.head, socket.MSG_MORE)
             piece.head = piece.head[sent:]
             return sent
-        sent = os.sendfile(self._sock.fileno(), piece.fd, piece.offset, min(piece.left, _SENT_AT_ONCE))
+        granted = self._traffic.sent.take(min(piece.left, _SENT_AT_ONCE), self._send_on)
+        if not granted:
+            self._send_held = True
+            return 0
+        sent = 0
+        try:
+            sent = os.sendfile(self._sock.fileno(), piece.fd, piece.offset, granted)
+        finally:
+            self._traffic.sent.give_back(granted - sent)
         if not sent:
             self.close("the file is shorter than the piece")
             return 0
@@ -323,3 +367,9 @@ class Connection:
             self._current = None
             self._receiver.span_sent(self)
         return sent
+
+    def _send_on(self) -> None:
+        """The limit has something to grant again."""
+        if self._send_held and not self.closed:
+            self._send_held = False
+            self._on_writable_soon()

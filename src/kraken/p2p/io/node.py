@@ -31,6 +31,7 @@ from kraken.p2p.io.connection import Connection
 from kraken.p2p.io.runner import MAX_BLOCK, Peer, SwarmRunner
 from kraken.p2p.ledger import PeerKey
 from kraken.p2p.settings import PeerSettings, SwarmSettings
+from kraken.runtime.bandwidth import Traffic
 from kraken.runtime.tasks import Tasks
 from kraken.storage.io.blob_file import BlobFile
 
@@ -61,9 +62,11 @@ class PeerNode:
         metrics: Metrics,
         *,
         zone: str = "",
+        traffic: Traffic | None = None,
         seed: int | None = None,
     ) -> None:
-        """Args: seed, of all chance in this node; None takes it from the system."""
+        """Args: traffic, what it may move; seed, of all chance in this node; None takes it from the system."""
+        self._traffic = traffic or Traffic()
         self.role = role
         self.peer_id: PeerId = peer_id(os.urandom(12))
         self.metrics = metrics
@@ -239,7 +242,7 @@ class PeerNode:
         if self.runners.get(runner.swarm_id) is not runner or not self._settle_double(runner, theirs.peer, dialled):
             return False
         self._tune(sock)
-        connection = Connection(PeerKey(next(self._keys)), str(address), sock, runner.limits, runner)
+        connection = Connection(PeerKey(next(self._keys)), str(address), sock, runner.limits, runner, self._traffic)
         peer = Peer(connection, theirs.peer, address, Introduction(), dialled, theirs.fast)
         greeting = (wire.Extended(0, self._introduction.encode()),) if theirs.extended else ()
         runner.attach(peer, greeting)

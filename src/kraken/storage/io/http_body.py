@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 from typing import IO, Final, Protocol, cast
 
 from aiohttp import web
 
 from kraken.core.errors import Corrupt
 from kraken.core.pieces import MIB, ByteRange
+from kraken.runtime.bandwidth import Bandwidth
 from kraken.storage.io.blob_file import BlobFile
 
 _SENT_AT_ONCE: Final = 8 * MIB
@@ -39,16 +41,20 @@ class CompleteBlob:
         return ready
 
 
-async def send_blob(request: web.Request, response: web.StreamResponse, source: Source, span: ByteRange) -> None:
+async def send_blob(
+    request: web.Request, response: web.StreamResponse, source: Source, span: ByteRange, sent: Bandwidth
+) -> None:
     """Prepare `response` and send these bytes of a blob as its body.
 
     The caller has set status and headers, `Content-Length` among them. Sending is the kernel's `sendfile`:
     0.12 CPU s per GB. What is sent was verified, by `source`, before any byte of it leaves.
 
+    Args: sent, the limit that bytes to other hosts are counted against.
     Raises: what `source` raises: before the first byte `response` is not prepared and another answer can be
     given; later the connection must be cut. ConnectionError, when the client is gone.
     """
     at = span.start
+    link = None if _is_local(request) else sent
     ready = await _ready(source, at, span.stop)
     await response.prepare(request)
     descriptor = cast("IO[bytes]", _Descriptor(source.blob.fd))  # the loop asks for no more than fileno()
@@ -57,9 +63,15 @@ async def send_blob(request: web.Request, response: web.StreamResponse, source: 
             ready = await _ready(source, at, span.stop)
         if request.transport is None:
             raise ConnectionResetError("the client is gone")
-        await asyncio.get_running_loop().sendfile(request.transport, descriptor, at, ready - at)
-        at = ready
+        count = ready - at if link is None else await link.acquire(ready - at)
+        await asyncio.get_running_loop().sendfile(request.transport, descriptor, at, count)
+        at += count
     await response.write_eof()
+
+
+def _is_local(request: web.Request) -> bool:
+    """Whether the client is on this machine: what goes there does not use the link."""
+    return request.remote is not None and ipaddress.ip_address(request.remote.partition("%")[0]).is_loopback
 
 
 async def _ready(source: Source, at: int, stop: int) -> int:
