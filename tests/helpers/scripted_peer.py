@@ -63,7 +63,7 @@ class ScriptedPeer:
         """Tell a tracker that the blob is here."""
         metainfo = self.blob.metainfo
         swarm = SwarmAnnounce(str(metainfo.digest), metainfo.swarm, want=0, complete=True)
-        request = AnnounceRequest(self.peer_id, None, port, self.role.value, "", [swarm])
+        request = AnnounceRequest(self.peer_id, None, port, self.role, "", [swarm])
         async with (
             aiohttp.ClientSession() as session,
             session.post(f"http://{tracker}/announce", data=encode(request)) as answer,
