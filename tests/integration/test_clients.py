@@ -32,7 +32,9 @@ COUNTS = Counts(origins=3, trackers=2, indexes=2, proxies=1, agents=2)
 
 @pytest.fixture(scope="module", params=[False, True], ids=["one-process", "processes"])
 def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevCluster]:
-    with dev_cluster(tmp_path_factory.mktemp("cluster"), COUNTS, processes=request.param) as running:
+    known_as = {"agent": {"mirror": {"own_names": ["registry.example"]}}}  # containerd asks for it by that
+    data = tmp_path_factory.mktemp("cluster")
+    with dev_cluster(data, COUNTS, processes=request.param, settings=known_as) as running:
         yield running
 
 

@@ -89,14 +89,21 @@ class Manifests:
         """
         blobs = list(dict.fromkeys(it.digest for it in manifest.blobs if not it.foreign))
         children = list(dict.fromkeys(it.digest for it in manifest.children))
-        links, sizes = await asyncio.gather(self._indexes.links(repository, blobs), self._origins.stat(blobs))
-        missing = [digest for digest in blobs if digest not in links or digest not in sizes]
+        links, sizes = await asyncio.gather(
+            self._indexes.links(repository, blobs), self._origins.stat(blobs), return_exceptions=True
+        )
+        if isinstance(links, BaseException):
+            raise links
+        there = links.keys() if isinstance(sizes, BaseException) else links.keys() & sizes.keys()
+        missing = [digest for digest in blobs if digest not in there]
         if children and not self._settings.sparse_indexes:
             known = await self._indexes.manifests(repository, children)
             missing += [digest for digest in children if digest not in known]
         if missing:
             first, *more = (_missing(digest) for digest in missing)
             raise RegistryError(first.code, first.message, detail=first.detail, more=more)
+        if isinstance(sizes, BaseException):
+            raise sizes  # an origin that may have the bytes cannot be asked
         return sizes
 
 

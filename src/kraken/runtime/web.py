@@ -11,11 +11,13 @@ import errno
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from aiohttp import web
+from aiohttp.http_parser import RawRequestMessage
 from aiohttp.typedefs import Middleware
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from kraken.core.errors import BadConfig, Rejected
 from kraken.core.peers import Address
@@ -143,6 +145,7 @@ class WebServer:
         """
         await self._runner.setup()
         assert self._runner.server is not None
+        self._runner.server.request_factory = _deaf_to_odd_expectations(self._runner.server.request_factory)
         guard = ConnectionGuard(self._runner.server, self._limits(), self._app[LOG], self._app[METRICS])
         if self._express is not None:
             self._lane = ExpressLane(self._express, guard)
@@ -229,3 +232,19 @@ async def read_body(request: web.Request, idle_seconds: float, max_bytes: int = 
 def json_response(value: object, status: int = 200) -> web.Response:
     """`value`, encoded by msgspec: structs, dataclasses and plain JSON values alike."""
     return web.Response(body=msgspec.json.encode(value), status=status, content_type="application/json")
+
+
+def _deaf_to_odd_expectations(make: Callable[..., web.BaseRequest]) -> Callable[..., web.BaseRequest]:
+    """Requests without expectations other than 100-continue, which may be ignored (RFC 9110, section 10.1.1).
+
+    aiohttp refuses them, and quotes them: one that is no text makes that a failure of ours.
+    """
+
+    def made(message: RawRequestMessage, *rest: Any) -> web.BaseRequest:
+        if message.headers.get("Expect", "100-continue").lower() != "100-continue":
+            headers = CIMultiDict(message.headers)
+            del headers["Expect"]
+            message = message._replace(headers=CIMultiDictProxy(headers))
+        return make(message, *rest)
+
+    return made

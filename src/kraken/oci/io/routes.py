@@ -92,8 +92,8 @@ class RegistryRoutes:
 
     def register(self, app: web.Application) -> None:
         """Add the routes to an application."""
-        app.router.add_route("*", "/v2", self._answer)
-        app.router.add_route("*", "/v2/{path:.*}", self._answer)
+        for path in ("/v2", r"/v2/{path:[\s\S]*}"):  # a line feed is nothing special
+            app.router.add_route("*", path, self._answer)
         app.on_response_prepare.append(_on_prepare)
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
