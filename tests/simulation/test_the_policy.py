@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from tests.simulation.crowds import QUICK, figures, ran
 
-from kraken.core.pieces import GIB, MIB
+from kraken.core.pieces import GIB, KIB, MIB
 from kraken.sim.scenario import Faults, Scenario
 
 
@@ -23,6 +23,24 @@ def test_a_crowd_runs_at_95_percent_of_line_rate() -> None:
 @pytest.mark.parametrize("hosts", [3, 10, 30])
 def test_origins_upload_at_most_one_and_a_half_copies_each(hosts: int) -> None:
     assert max(figures(replace(QUICK, hosts=hosts)).origin_copies) <= 1.5
+
+
+def test_who_came_first_is_as_fast_as_who_came_last() -> None:
+    crowd = ran(Scenario(hosts=100, blob=GIB, arrivals=0.2))
+    ordered = sorted(crowd.agents, key=lambda host: host.began_at)
+    first, last = (
+        [(host.finished_at or 0.0) - host.began_at for host in part] for part in (ordered[:10], ordered[-10:])
+    )
+
+    assert sum(first) < 1.05 * sum(last)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_tenth_may_die_and_a_tenth_dawdle_and_every_live_host_finishes(seed: int) -> None:
+    faults = Faults(deaths=0.1, stragglers=0.1, liars=seed % 2, notice=(0.1, 1.0, 5.0)[seed % 3])
+    crowd = Scenario(hosts=30, blob=32 * MIB, piece=512 * KIB, arrivals=(0.0, 0.2)[seed % 2], faults=faults, seed=seed)
+
+    assert ran(replace(crowd, late=0.1)).unfinished() == []
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -160,8 +160,28 @@ def gc(
     raise typer.Exit(run(cluster_of(config, endpoints, os.environ), dry_run=dry_run, as_json=as_json))
 
 
+def _take_scenario(context: typer.Context, path: Path | None) -> Path | None:
+    """Let the options of a file stand in for those that the command line does not give."""
+    if path is not None:
+        from kraken.cli.scenario_file import read_options
+
+        names = {each.opts[0].removeprefix("--"): str(each.name) for each in context.command.params if each.opts}
+        valid = names.keys() - {"scenario", "help"}
+        context.default_map = {names[option]: value for option, value in read_options(path, sorted(valid)).items()}
+    return path
+
+
 @app.command()
 def sim(
+    _scenario: Annotated[
+        Path | None,
+        typer.Option(
+            "--scenario",
+            callback=_take_scenario,
+            is_eager=True,
+            help="A YAML file with any of these options, such as `hosts: 1000`; the command line goes before it.",
+        ),
+    ] = None,
     hosts: Annotated[int, typer.Option(min=1, max=100_000, help="Agents that pull.")] = 100,
     blob: Annotated[str, typer.Option(help="Size of the blob.")] = "1GiB",
     origins: Annotated[int, typer.Option(min=1, max=100)] = 3,
@@ -177,6 +197,10 @@ def sim(
     deaths: Annotated[str, typer.Option(help="Part of the agents that lose power meanwhile.")] = "0%",
     stragglers: Annotated[str, typer.Option(help="Part of the agents with a tenth of the speed.")] = "0%",
     liars: Annotated[int, typer.Option(min=0, help="Agents that send corrupt pieces only.")] = 0,
+    zones: Annotated[int, typer.Option(min=1, help="Zones that hosts and origins are dealt to in turn.")] = 1,
+    between: Annotated[
+        str, typer.Option(help="Speed of the pipe from each zone to each other; no limit if not given.")
+    ] = "",
     late: Annotated[str, typer.Option(help="Part of the agents that begins half a second later.")] = "0%",
     tracker_service: Annotated[str, typer.Option(help="Work of the tracker for an announce.")] = "0us",
     control_waits: Annotated[
@@ -193,7 +217,7 @@ def sim(
     from kraken.sim.scenario import Faults, Network, Scenario
 
     try:
-        scenario = Scenario(
+        crowd = Scenario(
             hosts=hosts,
             blob=units.size(blob),
             origins=origins,
@@ -205,13 +229,18 @@ def sim(
             readers=reader,
             tracker_service=units.seconds(tracker_service),
             network=Network(
-                units.rate(link), units.seconds(rtt), window=units.size(window), control_waits=control_waits
+                units.rate(link),
+                units.seconds(rtt),
+                window=units.size(window),
+                between=units.rate(between) if between else None,
+                control_waits=control_waits,
             ),
+            zones=zones,
             faults=Faults(deaths=units.part(deaths), stragglers=units.part(stragglers), liars=liars),
         )
     except Invalid as error:
         raise BadConfig(f"sim: {error}") from error
-    raise typer.Exit(run(scenario, as_json=as_json, plot=plot))
+    raise typer.Exit(run(crowd, as_json=as_json, plot=plot))
 
 
 def _run(kind_name: str, config: Path) -> None:

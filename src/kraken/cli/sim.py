@@ -53,6 +53,8 @@ def as_text(figures: Outcome) -> str:
     if figures.reader_lag_p50 is not None and figures.reader_lag_p99 is not None:
         lags = f"p50 {figures.reader_lag_p50:.2f}, p99 {figures.reader_lag_p99:.2f} blob times beyond the ideal"
         lines.insert(6, ("reader lag", lags))
+    if figures.crossing_percent:
+        lines.insert(6, ("between zones", f"{figures.crossing_percent:.0f} % of the bytes"))
     if figures.stragglers_p50 is not None:
         lines.insert(4, ("stragglers p50", f"{figures.stragglers_p50:.3f} of their own line rate"))
     return "\n".join(f"{name:<18}{text}" for name, text in lines)

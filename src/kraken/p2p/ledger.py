@@ -51,6 +51,8 @@ class RequestLedger:
         self._patience = 1.0
         self._deadlines: list[tuple[float, int, _Request]] = []  # a heap; entries may be outdated
         self._sequence = 0
+        self.counts: dict[PeerKey, int] = {}
+        """How many requests are outstanding at each peer; peers without any may be missing."""
         self.total = 0
         """Requests outstanding at all peers together."""
         self.outstanding = 0
@@ -69,7 +71,7 @@ class RequestLedger:
 
     def count(self, peer: PeerKey) -> int:
         """Requests outstanding at one peer."""
-        return len(self._by_peer.get(peer, ()))
+        return self.counts.get(peer, 0)
 
     def asked_of(self, peer: PeerKey) -> int:
         """Set of the pieces asked of one peer."""
@@ -88,6 +90,7 @@ class RequestLedger:
         request = requests[piece] = _Request(now, now + self.timeout)
         self._watch(request)
         self.total += 1
+        self.counts[peer] = len(requests)
         self._askers[piece] = self._askers.get(piece, 0) + 1
         self.outstanding |= 1 << piece
         self.late &= ~(1 << piece)
@@ -137,9 +140,12 @@ class RequestLedger:
     def next_deadline(self) -> float | None:
         """When the next request will be late; None without requests."""
         heap = self._deadlines
-        while heap and not (heap[0][2].open and heap[0][2].deadline == heap[0][0]):
+        while heap:
+            deadline, _, request = heap[0]
+            if request.open and request.deadline == deadline:
+                return deadline
             heapq.heappop(heap)
-        return heap[0][0] if heap else None
+        return None
 
     def _watch(self, request: _Request) -> None:
         """Note the deadline of a request. What is outdated is thrown away before it outnumbers the rest by far."""
@@ -156,8 +162,10 @@ class RequestLedger:
             return None
         request.open = False
         self.total -= 1
-        if not requests:
-            del self._by_peer[peer]
+        if requests:
+            self.counts[peer] = len(requests)
+        else:
+            del self._by_peer[peer], self.counts[peer]
         self._askers[piece] -= 1
         if not self._askers[piece]:
             del self._askers[piece]

@@ -71,14 +71,19 @@ class SwarmSettings:
         5, low=0, high=64, meaning="With fewer connections than this a downloading node asks the tracker again early."
     )
     requests_per_peer: int = setting(
-        2, low=1, high=16, meaning="Pieces asked of one peer at once. 2 and 4 are equal once the total is capped."
+        2,
+        low=1,
+        high=16,
+        meaning="Pieces asked of one peer at once; one more while more requests wait at most peers than they have "
+        "slots. 2 and 4 are equal once the total is capped.",
     )
     requests_total: int = setting(
         16,
         low=1,
         high=256,
-        meaning="Pieces asked of all peers at once. Without this cap p99 falls from 0.95 to 0.78, for an early host "
-        "parks dozens of pieces behind the few peers it knows.",
+        meaning="Pieces asked of all agents at once; in proportion more by a host with more than twice `dial` "
+        "connections, or whose peers have longer queues than that. Without a cap p99 falls from 0.95 to 0.78, for an "
+        "early host parks dozens of pieces behind the few peers it knows; with the same cap for all to 0.85.",
     )
     upload_slots: int = setting(
         8,
@@ -87,7 +92,7 @@ class SwarmSettings:
         meaning="Pieces sent at once, first come first served. One slot gives 0.57, 6 to 8 give 0.97.",
     )
     queued_per_peer: int = setting(
-        2,
+        3,
         low=1,
         high=64,
         meaning="Requests held for one peer; a further one is rejected at once, so that it asks elsewhere.",

@@ -51,6 +51,7 @@ class Tally:
     """What a host sent and received."""
 
     sent: int = 0  # bytes of pieces, as all here
+    crossed: int = 0  # of what was sent, what has come to another zone
     received: int = 0
     duplicate: int = 0
     haves: int = 0  # messages sent, as the rest
@@ -70,6 +71,7 @@ class Host:
     entry: PeerEntry
     origin: bool
     link: Link
+    zone: int
     begun: bool = False
     began_at: float = 0.0
     finished_at: float | None = None

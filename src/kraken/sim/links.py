@@ -3,7 +3,8 @@
 A link sends a quantum of each connection in turn, as long as the connection's window has room; a full window
 opens when a quantum has been received and that is known again. So a crowded receiver holds the sender's
 connection, and nothing else, as in TCP. Incoming quanta queue at the receiving link. Quanta are queued there in the
-order in which they were sent, not in which they arrive: latencies differ by less than one quantum takes.
+order in which they were sent, not in which they arrive: latencies differ by less than one quantum takes. What goes to
+another zone goes through the pipe between the two first, which is first come first served as well.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ class Links:
         self._sent = sent
         self._received = received
         self._handling = handling
+        self._between = None if network.between is None else 1.0 / network.between
+        self._pipes: dict[tuple[int, int], float] = {}  # when all that is in it will be out
 
     def latency(self) -> float:
         """Seconds that one message takes."""
@@ -64,19 +67,20 @@ class Links:
     def _turn(self, host: Host) -> None:
         """Send a quantum of the next connection whose window has room."""
         link, now = host.link, self._clock.now
-        active, first = link.active, NEVER
+        active, first, window = link.active, NEVER, self._window
         for _ in range(len(active)):
-            wire = active[0]
-            active.rotate(-1)
+            wire = active.popleft()
+            active.append(wire)
             returns = wire.returns
             while returns and returns[0] <= now:
                 returns.popleft()
-            if len(returns) < self._window:
-                size = min(self._quantum, wire.left)
+            if len(returns) < window:
+                size = min(wire.left, self._quantum)
                 link.sending = True
                 self._clock.at(now + size * link.seconds_per_byte, self._quantum_out, wire, size)
                 return
-            first = min(first, returns[0])
+            if returns[0] < first:
+                first = returns[0]
         if first < NEVER and first != link.wake_at:
             link.wake_at = first
             self._clock.at(first, self._wake, host)
@@ -88,25 +92,54 @@ class Links:
                 self._turn(host)
 
     def _quantum_out(self, wire: Wire, size: int) -> None:
-        host, receiver, now = wire.sender, wire.receiver, self._clock.now
+        host = wire.sender
         host.link.sending = False
         if host.dead:
             return
         if wire.left:  # else the connection was cut meanwhile
             wire.left -= size
-            arrival = now + self.latency()
-            if receiver.dead:
-                done = NEVER
+            if host.zone == wire.receiver.zone:
+                wire.returns.append(self._arrive(wire, size, None if wire.left else wire.piece))
             else:
-                there = receiver.link
-                done = max(there.down_free + size * there.seconds_per_byte, arrival, wire.last_arrival)
-                there.down_free = wire.last_arrival = wire.heard_at = done
-            wire.returns.append(done + self.latency())
+                self._into_the_pipe(wire, size)
             if not wire.left:
                 host.link.active.remove(wire)
-                if done < NEVER:
-                    length = host.engine.pieces.size(wire.piece)
-                    self._clock.at(done + self._handling(length), self._received, wire, wire.piece)
                 self._sent(wire)
         if not host.link.sending:
             self._turn(host)
+
+    def _into_the_pipe(self, wire: Wire, size: int) -> None:
+        """What goes to another zone queues at the pipe, and only then at the receiving link."""
+        if self._between is None:
+            wire.sender.tally.crossed += size
+            wire.returns.append(self._arrive(wire, size, None if wire.left else wire.piece))
+            return
+        pipe, now = (wire.sender.zone, wire.receiver.zone), self._clock.now
+        out = self._pipes[pipe] = max(self._pipes.get(pipe, now), now) + size * self._between
+        wire.returns.append(NEVER)  # until it is out
+        self._clock.at(out, self._out_of_the_pipe, wire, (size, None if wire.left else wire.piece))
+
+    def _out_of_the_pipe(self, wire: Wire, quantum: tuple[int, PieceIndex | None]) -> None:
+        wire.sender.tally.crossed += quantum[0]
+        wire.returns[wire.returns.index(NEVER)] = self._arrive(wire, *quantum)
+        if not (wire.sender.link.sending or wire.sender.dead):
+            self._turn(wire.sender)
+
+    def _arrive(self, wire: Wire, size: int, piece: PieceIndex | None) -> float:
+        """Queue a quantum at the receiving link; `piece` is the one that it completes.
+
+        Returns: when the sender knows that it is in.
+        """
+        receiver = wire.receiver
+        if receiver.dead:
+            return NEVER
+        there = receiver.link
+        arrival = self._clock.now + self._least + self._spread * self._chance()
+        done = there.down_free + size * there.seconds_per_byte
+        if done < arrival or done < wire.last_arrival:
+            done = max(arrival, wire.last_arrival)
+        there.down_free = wire.last_arrival = wire.heard_at = done
+        if piece is not None:
+            length = wire.sender.engine.pieces.size(piece)
+            self._clock.at(done + self._handling(length), self._received, wire, piece)
+        return done + self._least + self._spread * self._chance()

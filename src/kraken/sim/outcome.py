@@ -32,6 +32,7 @@ class Outcome:
     duplicate_percent: float  # of the bytes that agents received
     origin_copies: tuple[float, ...]  # blobs that each origin uploaded
     origin_copies_total: float
+    crossing_percent: float  # of the bytes sent, to another zone
     control_per_host: float  # HAVE and request messages sent
     announces_per_host: float
     most_connections: int
@@ -57,6 +58,7 @@ def outcome(world: World) -> Outcome:
     slow = _rates([host for host in agents if host.slow], ideal * scenario.faults.slowness)
     copies = tuple(host.tally.sent / scenario.blob for host in world.origins)
     received = sum(host.tally.received for host in agents)
+    sent = sum(host.tally.sent for host in world.hosts)
     lags = sorted((host.read_at - host.began_at) / ideal - 1.0 for host in healthy if scenario.readers)
     network, piece = scenario.network, world.pieces.piece_length
     hop = 3 * network.rtt / 2 + scenario.verify + piece * scenario.verify_per_byte
@@ -76,6 +78,7 @@ def outcome(world: World) -> Outcome:
         duplicate_percent=100.0 * sum(host.tally.duplicate for host in agents) / received if received else 0.0,
         origin_copies=copies,
         origin_copies_total=sum(copies),
+        crossing_percent=100.0 * sum(host.tally.crossed for host in world.hosts) / max(sent, 1),
         control_per_host=sum(host.tally.haves + host.tally.requests for host in agents) / len(agents),
         announces_per_host=sum(host.tally.announces for host in agents) / len(agents),
         most_connections=max(host.most_connected for host in agents),

@@ -12,7 +12,7 @@ from kraken.tracker.settings import AnnounceSettings
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """Links and messages. Every host has one full-duplex link; between links the network is never the limit."""
+    """Links and messages. Every host has one full-duplex link, and each zone one pipe to each other zone."""
 
     link: float = 1e9  # bytes per second, each way
     rtt: float = 0.0005  # seconds, at the least
@@ -20,6 +20,7 @@ class Network:
     window: int = 512 * KIB  # bytes under way on one connection, acknowledgement included
     quantum: int | None = None  # bytes that a link sends of one connection before it turns to the next
     dial: float = 0.0015  # seconds from the order to connect until the handshake is done
+    between: float | None = None  # bytes per second from one zone to one other; None: never the limit
     control_waits: bool = False  # whether messages queue behind the piece that their connection is sending
 
     def quantum_for(self, piece_length: int) -> int:
@@ -48,6 +49,7 @@ class Scenario:
     arrivals: float = 0.2  # agents begin within this time, evenly at random
     late: float = 0.0  # part of the agents that begins only at `late_at`
     late_at: float = 0.5
+    zones: int = 1  # hosts are dealt to them in turn, and so are origins
     seed: int = 1
     piece: int | None = None  # the rule of the product when not given
     degree: int | None = None  # an ideal random graph with so many connections a host, instead of the tracker's
@@ -65,8 +67,11 @@ class Scenario:
     def __post_init__(self) -> None:
         if self.hosts < 1 or self.origins < 1 or self.blob < 1:
             raise Invalid(f"{self.hosts} hosts, {self.origins} origins and {self.blob} bytes: one of each is the least")
-        if self.network.link <= 0 or self.network.rtt < 0 or self.arrivals < 0:
-            raise Invalid("a link has a speed above 0; times are not negative")
+        speeds = (self.network.link, self.network.between if self.network.between is not None else self.network.link)
+        if min(speeds) <= 0 or self.network.rtt < 0 or self.arrivals < 0:
+            raise Invalid("a link has a speed above 0, and so has a pipe between zones; times are not negative")
+        if not 1 <= self.zones <= self.hosts:
+            raise Invalid(f"{self.zones} zones for {self.hosts} hosts")
         if self.piece is not None and self.piece < 1:
             raise Invalid(f"pieces of {self.piece} bytes")
         if self.degree is not None and not 0 <= self.degree < self.hosts:

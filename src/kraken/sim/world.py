@@ -172,6 +172,7 @@ class World:
             PeerEntry(peer_id, name, 1, role.value),
             origin,
             Link(1.0 / scenario.network.link),
+            (number - scenario.hosts if origin else number) % scenario.zones,
             begun=origin,
         )
 

@@ -70,13 +70,71 @@ def test_nothing_is_asked_for_until_somebody_wants_it() -> None:
     assert len(asked([*swarm.handle(DemandChanged(wanted=True), 0.0)])) == 2
 
 
-def test_one_peer_is_asked_for_two_pieces_at_once_and_all_together_for_sixteen() -> None:
+def test_one_peer_is_asked_for_two_pieces_at_once_and_eleven_together_for_sixteen() -> None:
     swarm = a_swarm()
     swarm.handle(DemandChanged(wanted=True), 0.0)
 
     requests = [joined(swarm, PeerKey(key), everything(COUNT)) for key in range(1, 12)]
 
     assert [len(asked(actions)) for actions in requests] == [2] * 8 + [0] * 3
+
+
+def test_who_has_more_connections_than_most_may_ask_for_more_pieces_in_proportion() -> None:
+    swarm = a_swarm()
+    swarm.handle(DemandChanged(wanted=True), 0.0)
+
+    requests = [joined(swarm, PeerKey(key), everything(COUNT)) for key in range(1, 21)]
+
+    assert [len(asked(actions)) for actions in requests] == [2] * 8 + [0] * 8 + [1] * 4
+
+
+@pytest.mark.parametrize(("waiting", "in_all"), [(15, 16), (16, 17), (19, 20), (23, 24), (99, 24)])
+def test_who_has_peers_with_long_queues_may_ask_for_more_pieces(waiting: int, in_all: int) -> None:
+    swarm = a_swarm()
+    for key in range(1, 9):
+        joined(swarm, PeerKey(key), everything(COUNT))
+        swarm.handle(PeerHas(PeerKey(key), 0, waiting=waiting), 0.0)
+
+    assert len(asked([*swarm.handle(DemandChanged(wanted=True), 0.0)])) == in_all
+
+
+@pytest.mark.parametrize(("waiting", "at_once"), [(8, 2), (9, 3)])
+def test_a_peer_where_more_waits_than_it_has_slots_is_asked_for_one_piece_more(waiting: int, at_once: int) -> None:
+    swarm = a_swarm()
+    joined(swarm, ANNA, everything(COUNT))
+    swarm.handle(PeerHas(ANNA, 0, waiting=waiting), 0.0)
+
+    assert len(asked([*swarm.handle(DemandChanged(wanted=True), 0.0)])) == at_once
+
+
+def test_the_queue_of_a_peer_that_left_counts_no_longer() -> None:
+    swarm = a_swarm()
+    joined(swarm, ANNA, everything(COUNT))
+    joined(swarm, BERT, everything(COUNT))
+    swarm.handle(PeerHas(ANNA, 0, waiting=40), 0.0)
+    swarm.handle(PeerLeft(ANNA), 0.0)
+
+    assert len(asked([*swarm.handle(DemandChanged(wanted=True), 0.0)])) == 2
+
+
+def test_what_is_asked_of_origins_leaves_as_much_room_for_agents() -> None:
+    swarm = a_swarm()
+    swarm.handle(DemandChanged(wanted=True), 0.0)
+    joined(swarm, ORIGIN, everything(COUNT), Role.ORIGIN)
+
+    requests = [joined(swarm, PeerKey(key), everything(COUNT)) for key in range(4, 14)]
+
+    assert [len(asked(actions)) for actions in requests] == [2] * 8 + [0] * 2
+
+
+@pytest.mark.parametrize(("agents", "at_once"), [(7, 2), (8, 1)])
+def test_an_origin_that_a_crowd_keeps_busy_is_asked_for_one_piece_at_once(agents: int, at_once: int) -> None:
+    swarm = a_swarm()
+    swarm.handle(DemandChanged(wanted=True), 0.0)
+    for key in range(4, 4 + agents):
+        joined(swarm, PeerKey(key), 0)
+
+    assert len(asked(joined(swarm, ORIGIN, everything(COUNT), Role.ORIGIN))) == at_once
 
 
 def test_a_blob_of_few_pieces_is_asked_for_one_piece_a_peer() -> None:

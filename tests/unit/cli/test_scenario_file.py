@@ -1,0 +1,53 @@
+"""Scenario files: the options of a command, written down."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from kraken.cli.main import app
+from kraken.cli.scenario_file import read_options
+from kraken.core.errors import BadConfig
+
+
+def a_file(folder: Path, text: str) -> Path:
+    path = folder / "crowd.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_a_file_gives_what_the_command_line_would(tmp_path: Path) -> None:
+    path = a_file(tmp_path, "hosts: 20\nblob: 16MiB\ncontrol-waits: true\n")
+
+    assert read_options(path, ["hosts", "blob", "control-waits"]) == {
+        "hosts": "20",
+        "blob": "16MiB",
+        "control-waits": "true",
+    }
+
+
+def test_everything_that_is_wrong_is_told_at_once_with_its_line(tmp_path: Path) -> None:
+    path = a_file(tmp_path, "hosts: 20\nblub: 1GiB\nrtt: [1]\nhosts: 3\n")
+
+    with pytest.raises(BadConfig) as caught:
+        read_options(path, ["hosts", "blob", "rtt"])
+
+    assert str(caught.value).splitlines() == [
+        f"{path}:2: there is no option blub; did you mean blob?",
+        f"{path}:3: rtt should be one value, as on the command line",
+        f"{path}:4: the key hosts is here a second time",
+    ]
+
+
+def test_the_command_line_goes_before_the_file(tmp_path: Path) -> None:
+    path = a_file(tmp_path, "hosts: 7\nblob: 1MiB\narrivals: 0s\ngraph: regular:2\n")
+
+    said = CliRunner().invoke(app, ["sim", "--scenario", str(path), "--hosts", "3"], catch_exceptions=False)
+
+    assert said.exit_code == 0
+    assert said.output.splitlines()[:2] == [
+        "hosts             3, of which 0 died and 0 live ones never finished",
+        "pieces            4 of 256 KiB",
+    ]
