@@ -204,8 +204,7 @@ class IndexClient:
             answer = await self._http.json("POST", node, "/used", body=body, into=UsedAnswer)
             return set(map(Digest.parse, answer.digests))
 
-        answers = await self._ask(ask)
-        self._check_certain(answers)
+        answers = await self._ask_surely(ask)
         return set[Digest]().union(*answers.found)
 
     async def tags(self, repository: RepositoryName, page: PageRequest) -> NamePage:
@@ -228,8 +227,7 @@ class IndexClient:
         async def ask(node: Address) -> TagRows:
             return tags_from_wire(await self._http.json("GET", node, "/tags/of", params=params, into=TagsAnswer))
 
-        answers = await self._ask(ask)
-        self._check_certain(answers)
+        answers = await self._ask_surely(ask)
         return [Tag(name) for name in sorted(_standing(dict(found.rows) for found in answers.found))]
 
     async def referrers(self, repository: RepositoryName, subject: Digest) -> list[Referrer]:
@@ -243,8 +241,7 @@ class IndexClient:
             answer = await self._http.json("GET", node, "/referrers", params=params, into=ReferrersAnswer)
             return dict(map(referrer_from_wire, answer.referrers))
 
-        answers = await self._ask(ask)
-        self._check_certain(answers)
+        answers = await self._ask_surely(ask)
         return [referrer for referrer, _version in _standing(answers.found).values()]
 
     async def repositories(self, page: PageRequest) -> NamePage:
@@ -257,8 +254,7 @@ class IndexClient:
             answer = await self._http.json("GET", node, "/repositories", params=params, into=RepositoriesAnswer)
             return {RepositoryName(name).text for name in answer.repositories}
 
-        answers = await self._ask(ask)
-        self._check_certain(answers)
+        answers = await self._ask_surely(ask)
         merged = sorted(set[str]().union(*answers.found))
         return NamePage(tuple(merged[: page.limit]), more=len(merged) > page.limit)
 
@@ -278,13 +274,16 @@ class IndexClient:
                 await self._http.json("GET", node, "/manifests", params=params, into=ManifestEntry)
             )
 
-        answers = await self._ask(ask)
-        what = f"{repository} has no manifest {reference}"
-        self._check_known(answers, what)
-        entry = newest(answers.found)
-        if entry.value is None:
-            raise NotFound(what)
-        return entry.value, entry.version
+        def standing(found: Sequence[Entry[ManifestRecord]]) -> tuple[ManifestRecord, Version] | None:
+            entry = newest(found) if found else None
+            return None if entry is None or entry.value is None else (entry.value, entry.version)
+
+        answers = await self._ask(ask, lambda found: standing(found) is not None)
+        record = standing(answers.found)
+        if record is None:
+            self._check_certain(answers)
+            raise NotFound(f"{repository} has no manifest {reference}")
+        return record
 
     async def _stretch_of_tags(
         self, repository: RepositoryName, last: str | None, limit: int
@@ -297,11 +296,13 @@ class IndexClient:
         async def ask(node: Address) -> TagRows:
             return tags_from_wire(await self._http.json("GET", node, "/tags", params=params, into=TagsAnswer))
 
-        answers = await self._ask(ask)
-        what = f"there is no repository {repository}"
-        self._check_known(answers, what)
-        if not any(found.exists for found in answers.found):
-            raise NotFound(what)
+        def exists(found: Sequence[TagRows]) -> bool:
+            return any(it.exists for it in found)
+
+        answers = await self._ask(ask, exists)
+        if not exists(answers.found):
+            self._check_certain(answers)
+            raise NotFound(f"there is no repository {repository}")
         # What a node does not tell beyond the end of its answer, another node must not decide alone.
         end = min((found.rows[-1][0] for found in answers.found if found.more), default=None)
         standing = _standing(dict(found.rows) for found in answers.found)
@@ -313,7 +314,7 @@ class IndexClient:
         """Those rows that exist. Raises: Unavailable, when one of them was not found and might yet exist."""
         if not digests:
             return {}
-        answers = await self._ask(ask)
+        answers = await self._ask(ask, lambda found: _standing(found).keys() >= set(digests))
         standing = _standing(answers.found)
         if not standing.keys() >= set(digests):
             self._check_certain(answers)
@@ -343,11 +344,22 @@ class IndexClient:
             raise _too_few(answers, self._node_count)
         return max(answers.found)
 
-    async def _ask(self, asking: Callable[[Address], Awaitable[T]]) -> _Answers[T]:
-        """Answers of a majority of the nodes, or of all that can answer when they are fewer."""
+    async def _ask_surely(self, asking: Callable[[Address], Awaitable[T]]) -> _Answers[T]:
+        """Answers of so many nodes that nothing is missed. Raises: Unavailable, when there are too few."""
+        answers = await self._ask(asking, lambda _found: False)
+        self._check_certain(answers)
+        return answers
+
+    async def _ask(
+        self, asking: Callable[[Address], Awaitable[T]], suffices: Callable[[Sequence[T]], bool]
+    ) -> _Answers[T]:
+        """Answers of a majority of the nodes, or of all that can answer when they are fewer.
+
+        Args: suffices, whether what a minority said will do, so that nobody waits for nodes that count as down.
+        """
         healthy = self._members.healthy()
         answers = await self._gather(healthy, asking, self._majority, _READ_SECONDS, linger=False)
-        if not answers.found and not self._is_certain(answers):
+        if not self._is_certain(answers) and not suffices(answers.found):
             others = [node for node in self._members.hosts if node not in healthy]
             late = await self._gather(others, asking, self._majority - answers.count, _READ_SECONDS, linger=False)
             answers = answers.plus(late)
@@ -408,13 +420,6 @@ class IndexClient:
     def _is_certain(self, answers: _Answers[T]) -> bool:
         """Whether a write that was acknowledged must be known to one of those who answered."""
         return answers.count >= max(1, self._node_count - self._majority + 1)
-
-    def _check_known(self, answers: _Answers[T], what: str) -> None:
-        """Raises: NotFound with `what`, when nobody has it and that is certain; Unavailable, when it is not."""
-        if answers.found:
-            return
-        self._check_certain(answers)
-        raise NotFound(what)
 
     def _check_certain(self, answers: _Answers[T]) -> None:
         if not self._is_certain(answers):

@@ -60,7 +60,7 @@ WHERE written > removed AND written < :written_before AND NOT EXISTS (
 """
 _UNTAGGED_MANIFESTS = """
 SELECT repository, digest, size, written FROM manifests AS lone
-WHERE written > removed AND written < :written_before AND NOT EXISTS (
+WHERE written > removed AND written < :written_before AND untagged_at < :before AND NOT EXISTS (
     SELECT 1 FROM tags WHERE tags.repository = lone.repository AND tags.digest = lone.digest
         AND tags.written > lone.removed AND (tags.written > tags.removed OR tags.removed_at >= :before)
 ) AND NOT EXISTS (
@@ -101,7 +101,7 @@ def unneeded_links(base: sqlite3.Connection, *, before: float, limit: int) -> li
 
 
 def untagged_manifests(base: sqlite3.Connection, *, before: float, limit: int) -> list[Garbage]:
-    """Manifests older than `before` that no tag means, no index holds, and that are about none that is here."""
+    """Manifests older than `before` that since then no tag has meant, no index held, and no subject kept."""
     rows = base.execute(_UNTAGGED_MANIFESTS, {"before": before, "written_before": _text(before), "limit": limit})
     return [_garbage(Kind.MANIFEST, row, "no tag means it and no index holds it") for row in rows]
 

@@ -1,7 +1,8 @@
 """The rows of an index node as SQL: how a change is applied, and how rows are read.
 
 `written` and `removed` hold versions as text, which sorts as they do; the empty text stands for never.
-`removed_at` is when this node heard of the removal, in UTC seconds: only the node's own garbage collection uses it.
+`removed_at` is when this node heard of the removal, `untagged_at` when a tag went from a manifest to another, in UTC
+seconds: only the node's own garbage collection uses them.
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ from kraken.oci.referrers import Referrer
 
 T = TypeVar("T")
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 SCHEMA = """
 CREATE TABLE manifests (
     repository TEXT NOT NULL, digest TEXT NOT NULL, written TEXT NOT NULL DEFAULT '', removed TEXT NOT NULL DEFAULT '',
-    removed_at REAL NOT NULL DEFAULT 0, media_type TEXT NOT NULL DEFAULT '', size INTEGER NOT NULL DEFAULT 0,
+    removed_at REAL NOT NULL DEFAULT 0, untagged_at REAL NOT NULL DEFAULT 0,
+    media_type TEXT NOT NULL DEFAULT '', size INTEGER NOT NULL DEFAULT 0,
     subject TEXT, artifact_type TEXT, annotations TEXT, PRIMARY KEY (repository, digest)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX referrers ON manifests (repository, subject, digest) WHERE subject IS NOT NULL;
@@ -59,9 +61,15 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
 WHERE excluded.written > manifests.written
 """
 _PUT_TAG = """
-INSERT INTO tags (repository, tag, written, digest) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET
+INSERT INTO tags (repository, tag, written, digest) VALUES (:repository, :tag, :version, :digest)
+ON CONFLICT DO UPDATE SET
     written = excluded.written, digest = excluded.digest
 WHERE excluded.written > tags.written
+"""
+_MOVE_TAG = """
+UPDATE manifests SET untagged_at = :now WHERE repository = :repository AND digest = (
+    SELECT digest FROM tags WHERE repository = :repository AND tag = :tag AND written < :version AND digest != :digest
+)
 """
 _PUT_LINK = """
 INSERT INTO links (repository, digest, written, size) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET
@@ -113,7 +121,9 @@ def apply(base: sqlite3.Connection, write: Write, now: float) -> Version:
         _put_manifest(base, name, version, new)
         touched.append(("manifests", "digest", str(new.record.digest)))
     for tag, meant in write.tags.items():
-        base.execute(_PUT_TAG, (name, str(tag), version, str(meant)))
+        row = {"repository": name, "tag": str(tag), "version": version, "digest": str(meant)}
+        base.execute(_MOVE_TAG, {**row, "now": now})
+        base.execute(_PUT_TAG, row)
         touched.append(("tags", "tag", str(tag)))
     for digest, size in write.links.items():
         base.execute(_PUT_LINK, (name, str(digest), version, size))

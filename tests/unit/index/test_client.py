@@ -122,6 +122,31 @@ async def test_one_of_two_nodes_knows_what_does_not_exist_and_one_of_three_does_
                     await asking
 
 
+async def test_what_one_of_three_nodes_knows_to_be_removed_may_have_come_back(tmp_path: Path) -> None:
+    async with nodes(tmp_path, 3) as (built, client):
+        await client.put_manifest(APP, *tagged(ONE, LATEST))
+        await client.remove(APP, tags=[LATEST], manifests=[ONE.digest])
+        await built.stop(1, 2)
+
+        for asking in (client.resolve(APP, LATEST), client.resolve(APP, ONE.digest), client.tags(APP, ALL)):
+            with pytest.raises(Unavailable):
+                await asking
+
+
+async def test_a_node_that_just_came_back_is_asked_although_it_counts_as_down(tmp_path: Path) -> None:
+    async with nodes(tmp_path, 3) as (built, client):
+        await built.stop(2)
+        for _attempt in range(3):
+            await client.put_manifest(APP, *tagged(ONE, LATEST))
+        await built.stop(1)
+        await built.start(2)
+
+        assert (await client.repositories(ALL)).names == (str(APP),)
+        assert await client.links(APP, [LAYER]) == {}
+        with pytest.raises(NotFound):
+            await client.resolve(APP, Tag("v1"))
+
+
 async def test_without_any_node_nothing_is_said_to_be_missing(tmp_path: Path) -> None:
     async with nodes(tmp_path, 2) as (built, client):
         await built.stop_all()

@@ -153,6 +153,17 @@ async def test_untagged_manifests_stay_unless_they_are_told_to_go(tmp_path: Path
             assert await node.collected() == ([("manifest", "image")] if untagged else [])
 
 
+async def test_a_manifest_whose_tag_went_to_another_has_its_grace_from_then_on(tmp_path: Path) -> None:
+    async with a_node(tmp_path, untagged=True) as node:
+        await node.put("image", "latest")
+        node.clock.move(10 * GRACE)
+        await node.put("other", "latest")
+        assert await node.collected() == []  # somebody may have been told just now that "latest" means it
+        node.clock.move(GRACE + 1)
+
+        assert await node.collected() == [("manifest", "image")]
+
+
 async def test_a_manifest_that_an_index_holds_or_that_is_about_one_that_stays_is_not_untagged(tmp_path: Path) -> None:
     async with a_node(tmp_path, untagged=True) as node:
         await node.put("child")
