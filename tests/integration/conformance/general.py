@@ -273,6 +273,8 @@ GENERAL: Final[tuple[Requirement, ...]] = (
         "path-unknown",
         "A path that means nothing is a 404 with a body like any other error",
         get("/v2/nothing").fails(404, "NAME_UNKNOWN"),
+        get("/v2/%0A").fails(404, "NAME_UNKNOWN"),
+        get("/v2/a%0Ab/tags/list").fails(400, "NAME_INVALID"),
         get("/v2/<name>/blobs").fails(404, "NAME_UNKNOWN"),
         get("/v2/<name>/tags").fails(404, "NAME_UNKNOWN"),
         get("/v2/<name>/referrers").fails(404, "NAME_UNKNOWN"),

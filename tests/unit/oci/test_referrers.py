@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kraken.core.digest import Digest
+from kraken.core.digest import Algorithm, Digest
 from kraken.core.errors import Invalid
 from kraken.oci.manifests import OCI_MANIFEST, ManifestRecord
 from kraken.oci.referrers import Referrer, fallback_tag, next_referrers_link, referrers_of_index, referrers_page
@@ -65,10 +65,11 @@ def test_the_link_keeps_the_filter() -> None:
     assert link == f'</v2/a/referrers/b?last=sha256%3A{last.encoded}&artifactType=a%2Fb%2Bc>; rel="next"'
 
 
-def test_the_fallback_tag_is_the_digest_with_a_dash() -> None:
-    digest = Digest.of(b"x")
+def test_the_fallback_tag_is_the_digest_with_a_dash_and_has_64_characters_of_it() -> None:
+    digest, longer = Digest.of(b"x"), Digest.of(b"x", Algorithm.SHA512)
 
     assert str(fallback_tag(digest)) == f"sha256-{digest.encoded}"
+    assert str(fallback_tag(longer)) == f"sha512-{longer.encoded[:64]}"
 
 
 def test_what_older_clients_wrote_is_read() -> None:
