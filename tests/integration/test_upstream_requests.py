@@ -135,7 +135,6 @@ async def test_a_manifest_without_end_is_refused(registry: Registry) -> None:
 async def test_a_blob_comes_as_it_is_and_is_counted(registry: Registry) -> None:
     progress = Progress()
     async with client_of(registry) as client:
-        assert await client.registry.blob_size(APP, BLOB.digest) == len(BLOB.data)
         assert await client.blob(BLOB.digest, progress) == BLOB.data
         assert client.metrics.value("kraken_upstream_bytes_total", upstream=NAME) == len(BLOB.data)
     assert progress == Progress(len(BLOB.data), len(BLOB.data))
@@ -245,16 +244,8 @@ async def test_a_reader_that_stops_ends_the_connection(registry: Registry) -> No
 
 async def test_what_is_not_there_is_not_found(registry: Registry) -> None:
     async with client_of(registry) as client:
-        for ask in (client.registry.blob_size(APP, Digest.of(b"-")), client.blob(Digest.of(b"-"))):
-            with pytest.raises(NotFound, match="HTTP status 404"):
-                await ask
-
-
-async def test_a_blob_whose_size_is_not_told(registry: Registry) -> None:
-    registry.script.append(body(b""))
-    async with client_of(registry) as client:
-        with pytest.raises(Unavailable, match="does not tell the size"):
-            await client.registry.blob_size(APP, BLOB.digest)
+        with pytest.raises(NotFound, match="HTTP status 404"):
+            await client.blob(Digest.of(b"-"))
 
 
 @pytest.mark.parametrize(

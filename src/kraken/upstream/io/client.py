@@ -114,18 +114,6 @@ class UpstreamRegistry:
 
         return await self._gate.question(ask)
 
-    async def blob_size(self, repository: RepositoryName, digest: Digest) -> int:
-        """Bytes of a blob."""
-
-        async def ask() -> int:
-            async with await self._exchange.answer("HEAD", blob_location(repository, digest), repository, {}) as it:
-                size = _content_length(it)
-            if size is None:
-                raise Unavailable(f"{self.name} does not tell the size of {digest}")
-            return size
-
-        return await self._gate.question(ask)
-
     async def stream_blob(
         self, repository: RepositoryName, digest: Digest, progress: Progress | None = None
     ) -> AsyncGenerator[bytes, None]:
