@@ -124,10 +124,32 @@ def test_oras_pushes_an_artifact_and_an_agent_gives_it_back(cluster: DevCluster,
     assert client.get_tags(f"{cluster.agent}/oras/artifact") == ["v1"]
 
 
+def test_oras_attaches_what_an_agent_then_discovers(cluster: DevCluster, layout: Layout, tmp_path: Path) -> None:
+    oras = _installed("oras")
+    Skopeo().copy(layout.source("app"), f"docker://{cluster.proxy}/oras/app:1")
+    note = tmp_path / "note.txt"
+    note.write_text("about the image")
+
+    def attach(kind: str) -> None:
+        to = ("--plain-http", "--disable-path-validation", "--artifact-type", kind)
+        output_of(oras, "attach", *to, f"{cluster.proxy}/oras/app:1", note)
+
+    def discovered(image: str, *arguments: str) -> list[str]:
+        told = output_of(oras, "discover", "--plain-http", "--format", "json", *arguments, image)
+        return sorted(it["artifactType"] for it in json.loads(told)["manifests"])
+
+    attach("example/sbom")
+    attach("example/signature")
+    image, copy = f"{cluster.agent}/oras/app:1", f"{cluster.proxy}/oras/copy:1"
+    assert discovered(image) == ["example/sbom", "example/signature"]
+    assert discovered(image, "--artifact-type", "example/sbom") == ["example/sbom"]
+
+    output_of(oras, "copy", "--recursive", "--from-plain-http", "--to-plain-http", image, copy)
+    assert discovered(copy) == ["example/sbom", "example/signature"]
+
+
 def test_helm_pushes_a_chart_and_pulls_it_from_an_agent(cluster: DevCluster, tmp_path: Path) -> None:
-    helm = shutil.which("helm", path=str(Path(sys.executable).parent))
-    if helm is None:
-        pytest.skip("helm is not here (scripts/install-helm)")
+    helm = _installed("helm")
     env = environment(HELM_CACHE_HOME=str(tmp_path / "c"), HELM_CONFIG_HOME=str(tmp_path / "d"), HOME=str(tmp_path))
     chart = tmp_path / "greeter"
     output_of(helm, "create", chart, env=env)
@@ -140,3 +162,11 @@ def test_helm_pushes_a_chart_and_pulls_it_from_an_agent(cluster: DevCluster, tmp
     source = f"oci://{cluster.agent}/charts/greeter"
     output_of(helm, "pull", source, "--version", "0.1.0", "--destination", out, "--plain-http", env=env)
     assert (out / package.name).read_bytes() == package.read_bytes()
+
+
+def _installed(name: str) -> str:
+    """A command of this environment; the test is skipped without it."""
+    command = shutil.which(name, path=str(Path(sys.executable).parent))
+    if command is None:
+        pytest.skip(f"{name} is not here (scripts/install-{name})")
+    return command
