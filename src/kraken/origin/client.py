@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import Final, TypeVar
 
 import msgspec
@@ -137,8 +137,10 @@ class OriginClient:
         found: dict[Digest, int] = {}
         wanted = list(dict.fromkeys(digests))
         unreached: Unavailable | None = None
+        ranks = {digest: self._members.ranked(str(digest)) for digest in wanted}  # now: health changes as we ask
         for turn in range(len(self._members.hosts)):
-            outcomes = await asyncio.gather(*(self._stat_at(*batch) for batch in self._stat_batches(wanted, turn)))
+            batches = _stat_batches({digest: ranks[digest][turn] for digest in wanted})
+            outcomes = await asyncio.gather(*(self._stat_at(*batch) for batch in batches))
             for outcome in outcomes:
                 if isinstance(outcome, Unavailable):
                     unreached = outcome
@@ -240,17 +242,6 @@ class OriginClient:
         if len(self._landed) > _SESSIONS_REMEMBERED:
             self._landed.popitem(last=False)
 
-    def _stat_batches(self, digests: Iterable[Digest], turn: int) -> list[tuple[Address, list[Digest]]]:
-        """Whom to ask about which digests in this turn: turn 0 asks each blob's first owner, and so on."""
-        by_host: dict[Address, list[Digest]] = {}
-        for digest in digests:
-            by_host.setdefault(self._members.ranked(str(digest))[turn], []).append(digest)
-        return [
-            (host, group[at : at + MAX_STAT_DIGESTS])
-            for host, group in by_host.items()
-            for at in range(0, len(group), MAX_STAT_DIGESTS)
-        ]
-
     async def _stat_at(self, host: Address, digests: list[Digest]) -> dict[Digest, int] | Unavailable:
         request = StatRequest([str(digest) for digest in digests])
         try:
@@ -258,6 +249,18 @@ class OriginClient:
         except (Unavailable, Corrupt) as error:
             return self._note(host, error)
         return {digest: answer.sizes[str(digest)] for digest in digests if str(digest) in answer.sizes}
+
+
+def _stat_batches(hosts: Mapping[Digest, Address]) -> list[tuple[Address, list[Digest]]]:
+    """Whom to ask about which digests together. Args: hosts, whom to ask about each."""
+    by_host: dict[Address, list[Digest]] = {}
+    for digest, host in hosts.items():
+        by_host.setdefault(host, []).append(digest)
+    return [
+        (host, group[at : at + MAX_STAT_DIGESTS])
+        for host, group in by_host.items()
+        for at in range(0, len(group), MAX_STAT_DIGESTS)
+    ]
 
 
 def _decoded(host: Address, answer: bytes, into: type[T]) -> T:
