@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
 from kraken.observability.events import Event
 from kraken.observability.logs import Log
@@ -138,6 +138,8 @@ class GuardedConnection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
+        if isinstance(exc, LineTooLong):
+            status = 414 if exc.args[1] == self._guard.limits.max_url_bytes else 431
         response = super().handle_error(request, status, exc, message)
         response.headers["Server"] = "kraken"
         return response
