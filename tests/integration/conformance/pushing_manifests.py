@@ -145,7 +145,10 @@ PUSHING_MANIFESTS: Final[tuple[Requirement, ...]] = (
                 (b"null", OCI_MANIFEST),
                 (b"\xff\xfe", OCI_MANIFEST),
                 (b"[" * 100_000, OCI_MANIFEST),
-                (IMAGE.manifest.replace(b'"schemaVersion": 2', b'"schemaVersion": 3'), OCI_MANIFEST),
+                *(
+                    (IMAGE.manifest.replace(b'"schemaVersion": 2', b'"schemaVersion": %d' % version), OCI_MANIFEST)
+                    for version in (0, 1, 3)
+                ),
                 (IMAGE.manifest.replace(str(IMAGE.digest.algorithm.value).encode(), b"md5"), OCI_MANIFEST),
                 (b'{"schemaVersion":2}', "text/plain"),
                 (b'{"schemaVersion":2,"config":{},"layers":[],"manifests":[]}', OCI_MANIFEST),
