@@ -125,6 +125,14 @@ class Player:
         return self.site.run(self.asking(member, method, target, **told))
 
     async def asking(self, member: str, method: str, target: str, **told: Any) -> Answer:
+        """An answer. While nobody is away, a reader who is told 503 asks again: this machine was busy elsewhere."""
+        answer = await self._asked(member, method, target, **told)
+        while answer.status == 503 and method in ("GET", "HEAD") and self.world.is_whole:
+            await asyncio.sleep(1.0)
+            answer = await self._asked(member, method, target, **told)
+        return answer
+
+    async def _asked(self, member: str, method: str, target: str, **told: Any) -> Answer:
         url = URL(f"http://{self.world.address(member)}{target}", encoded=True)
         async with self.site.client.request(method, url, **told) as answer:
             body = await answer.read()
@@ -217,8 +225,12 @@ class Player:
 
     # Looks.
 
-    def look(self, repository: str, reader: str, *, settled: bool = False) -> None:
-        """Compare everything in a repository. Args: settled, whether all nodes know everything."""
+    def look(self, repository: str, reader: str, *, of_blobs: str = AGENT, settled: bool = False) -> None:
+        """Compare everything in a repository.
+
+        Args: of_blobs, who is asked for blobs: a proxy takes a look for a promise to keep them, an agent does not;
+        settled, whether all nodes know everything.
+        """
         model = self.model[repository]
         subjects = sorted({it.subject for it in model.documents.values() if it.subject is not None}, key=str)
         tags = [self.manifest(repository, tag) for tag in TAGS]
@@ -226,7 +238,7 @@ class Player:
         blobs = [self.blob(repository, digest) for digest in self.digests]
         about = [f"/v2/{self.name(repository)}/referrers/{subject}" for subject in subjects]
         lists = [f"/v2/{self.name(repository)}/tags/list", f"/v2/_catalog?n=10&last=s{self.number:05}"]
-        answers = self._seen(reader, [*tags, *manifests, *blobs, *about, *lists])
+        answers = self._seen([(reader, [*tags, *manifests, *about, *lists]), (of_blobs, blobs)])
 
         # A node that has not heard of a delete yet still counts the repository among those that there are.
         exists = MAYBE if model.exists is GONE and model.documents and not settled else model.exists
@@ -237,17 +249,20 @@ class Player:
             _compare_manifest(document, model.manifest(document.digest), answers[place])
             self.used(document.digest)
         for digest, place in zip(self.digests, blobs, strict=True):
-            if self._found(repository, digest, reader, answers[place]):
+            if self._found(repository, digest, of_blobs, answers[place]):
                 assert answers[place].body == self.data(digest)
         for subject, place in zip(subjects, about, strict=True):
             listed = [Digest.parse(it["digest"]) for it in answers[place].json["manifests"]]
             assert in_some_order(listed, model.referrers(subject, HERE), model.referrers(subject, MAYBE)), place
 
-    def _seen(self, reader: str, places: Sequence[str]) -> dict[str, Answer]:
-        async def see() -> list[Answer]:
-            return await asyncio.gather(*(self.asking(reader, "GET", place) for place in places))
+    def _seen(self, places: Iterable[tuple[str, Sequence[str]]]) -> dict[str, Answer]:
+        """What is answered at all these places. Args: places, each with whom to ask."""
+        asked = [(reader, place) for reader, several in places for place in several]
 
-        return dict(zip(places, self.site.run(see()), strict=True))
+        async def see() -> list[Answer]:
+            return await asyncio.gather(*(self.asking(reader, "GET", place) for reader, place in asked))
+
+        return {place: answer for (_, place), answer in zip(asked, self.site.run(see()), strict=True)}
 
     def _compare_lists(self, repository: str, exists: Presence, tags: Answer, catalog: Answer) -> None:
         _is_as(exists, tags, 200)

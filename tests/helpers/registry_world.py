@@ -94,8 +94,13 @@ class RegistryWorld:
     def is_up(self, name: str) -> bool:
         return name in self._running
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether no origin and no index node is away."""
+        return all(map(self.is_up, (*ORIGINS, *INDEXES)))
+
     async def start(self, name: str) -> None:
-        """Start a member on its data; return when the others have noticed."""
+        """Start a member on its data."""
         listen = HttpSettings(listen=self._listens[name], drain_seconds=1.0)
         component = self._make[name.partition("-")[0]](name, self._data / name, listen)
         await component.start()
