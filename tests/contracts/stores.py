@@ -12,6 +12,7 @@ from tests.helpers.blobs import ManualClock
 from kraken.observability.logs import get_logger
 from kraken.observability.metrics import Metrics
 from kraken.runtime.threads import FileThreads
+from kraken.storage.hashing import Verify
 from kraken.storage.io.disk import DiskBlobStore
 from kraken.storage.io.disk_uploads import DiskUploadStore
 from kraken.storage.io.memory import MemoryBlobStore, MemoryUploadStore
@@ -27,10 +28,10 @@ class Stores:
     metrics: Metrics
 
 
-def disk_stores(root: Path, threads: FileThreads) -> Stores:
+def disk_stores(root: Path, threads: FileThreads, verify: Verify = Verify.BLOB) -> Stores:
     """Stores on disk, not started yet."""
     log, metrics, clock = get_logger("test", "store"), Metrics("test", "store"), ManualClock()
-    blobs = DiskBlobStore(root, threads, clock, log, metrics)
+    blobs = DiskBlobStore(root, threads, clock, log, metrics, verify)
     return Stores(blobs, DiskUploadStore(blobs, threads, clock, log, metrics), clock, metrics)
 
 

@@ -67,7 +67,7 @@ class Agent:
         self._origins = Members("origin", cluster.origins, self._http_client, cluster, log, self.metrics)
         self._index_client = IndexClient(self._http_client, self._indexes, clock, secrets.token_hex(8))
         trackers = TrackerClient(self._http_client, self._trackers)
-        self.blobs = DiskBlobStore(settings.data, self._threads, clock, log, self.metrics)
+        self.blobs = DiskBlobStore(settings.data, self._threads, clock, log, self.metrics, settings.download.verify)
         self._known = KnownManifests(settings.data / "manifests.sqlite", self._threads)
         self._traffic = Traffic.of(settings.bandwidth)
         self.node = PeerNode(

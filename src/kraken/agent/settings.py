@@ -16,6 +16,7 @@ from kraken.runtime.bandwidth import BandwidthSettings
 from kraken.runtime.web import HttpSettings
 from kraken.runtime.web_client import ClientSettings
 from kraken.storage.eviction import CacheSettings
+from kraken.storage.hashing import Verify
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,12 @@ class DownloadSettings:
         unit=Unit.SECONDS,
         low=0.1,
         meaning="A download that gets no byte for this long fails, so that the runtime can go elsewhere.",
+    )
+    verify: Verify = setting(
+        Verify.BLOB,
+        meaning="What of a blob is checked before its last bytes are given away: its digest, or the BLAKE3 hash of "
+        "each piece alone. That saves the SHA-256 of every byte, and believes origins and trackers that the "
+        "hashes they tell are those of the blob.",
     )
     finish_fraction: float = setting(
         0.5,

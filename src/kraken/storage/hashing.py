@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from enum import Enum
+
 from blake3 import blake3
 
 from kraken.core.metainfo import HASH_BYTES
 from kraken.core.pieces import BLOCK_LENGTH
+
+
+class Verify(Enum):
+    """What of a downloaded blob is checked: the hash of each piece alone, or then the digest of the whole as well."""
+
+    BLOB = "blob"
+    PIECES = "pieces"
 
 
 def combine(block_hashes: bytes) -> bytes:

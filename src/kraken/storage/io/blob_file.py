@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
@@ -19,15 +18,14 @@ from blake3 import blake3
 
 from kraken.core.errors import Corrupt
 from kraken.core.metainfo import Metainfo
-from kraken.core.pieces import BLOCK_LENGTH, MIB, PieceIndex
+from kraken.core.pieces import BLOCK_LENGTH, PieceIndex
 from kraken.runtime.threads import FileThreads
-from kraken.storage.hashing import combine, piece_hash
-from kraken.storage.io.files import hash_span, pread_into, pwrite_all, space_checked, steps_of
+from kraken.storage.hashing import Verify, combine, piece_hash
+from kraken.storage.io.files import pread_into, pwrite_all, space_checked, steps_of
+from kraken.storage.io.front_hash import FrontHash
 from kraken.storage.io.jobs import finished
 
 T = TypeVar("T")
-
-_HASHED_PER_JOB = 16 * MIB  # 10 ms of SHA-256 a job, so that other blobs get their turn on the threads
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +80,13 @@ class BlobFile:
         held: int,
         committed: bool,
         known: Verified | None = None,
+        verify: Verify = Verify.BLOB,
     ) -> None:
         """Take over an open file.
 
         Args: claims_fd, the open record of written pieces, or -1 for a complete blob; committed, whether
-        it lies among the complete blobs; known, what was verified when the file was last closed.
+        it lies among the complete blobs; known, what was verified when the file was last closed; verify, what makes
+        a download a complete blob.
         """
         self.fd = fd
         self.metainfo = metainfo
@@ -99,9 +99,7 @@ class BlobFile:
         self._fingerprint = Fingerprint.of(fd)
         self._verified = known.pieces & held if known and known.fingerprint == self._fingerprint else 0
         self._checks: dict[PieceIndex, asyncio.Future[bool]] = {}
-        self._hasher = metainfo.digest.algorithm.hasher()
-        self._hashed = 0  # bytes from the start that the hasher has seen
-        self._hasher_lock = threading.Lock()
+        self._front = FrontHash(metainfo.digest) if verify is Verify.BLOB else None
 
     @property
     def size(self) -> int:
@@ -219,13 +217,15 @@ class BlobFile:
 
     async def hash_to_frontier(self) -> None:
         """Bring the whole-blob hash up to the first hole. What `write_piece` saw in order costs nothing."""
-        while self._hashed < self.frontier:
-            await self._run(self._hash_on, self.frontier)
+        while self._front is not None and self._front.hashed < self.frontier:
+            await self._run(self._front.hash_on, self.fd, self.frontier)
 
     def digest_matches(self) -> bool:
-        """Whether the whole blob has its digest. Only after `hash_to_frontier` on a blob without holes."""
-        assert self._hashed == self.size, f"{self._hashed} of {self.size} bytes are hashed"
-        return self._hasher.hexdigest() == self.metainfo.digest.encoded
+        """Whether the whole blob has its digest, or nobody asks that of it.
+
+        Only after `hash_to_frontier` on a blob without holes.
+        """
+        return self._front is None or self._front.matches(self.size)
 
     def became_complete(self) -> None:
         """The store has moved the file among the complete blobs."""
@@ -291,10 +291,8 @@ class BlobFile:
     def _lose(self, piece: PieceIndex) -> None:
         self.held &= ~(1 << piece)
         self._verified &= ~(1 << piece)
-        if self._hashed > self.metainfo.pieces.start(piece):  # the hasher may have seen the bad bytes
-            with self._hasher_lock:
-                self._hasher = self.metainfo.digest.algorithm.hasher()
-                self._hashed = 0
+        if self._front is not None:
+            self._front.begin_again(self.metainfo.pieces.start(piece))
         if self._claims_fd >= 0:
             os.pwrite(self._claims_fd, b"\0", piece)
         self._keeper.found_corrupt(self, piece)
@@ -318,25 +316,9 @@ class BlobFile:
             pwrite_all(self.fd, view, start)
             if self._claims_fd >= 0:
                 os.pwrite(self._claims_fd, b"\1", piece)  # after the data: a claim is never ahead of it
-        self._hash_if_next(start, view)
+        if self._front is not None:
+            self._front.take_if_next(start, view)
         return True
-
-    def _hash_if_next(self, start: int, view: memoryview) -> None:
-        """Hash from the buffer what the hasher needs next, which saves reading it again."""
-        if self._hasher_lock.acquire(blocking=False):
-            try:
-                if self._hashed == start:
-                    self._hasher.update(view)
-                    self._hashed += len(view)
-            finally:
-                self._hasher_lock.release()
-
-    def _hash_on(self, frontier: int) -> None:
-        with self._hasher_lock:
-            stop = min(frontier, self._hashed + _HASHED_PER_JOB)
-            if stop > self._hashed:
-                hash_span(self.fd, self._hashed, stop, self._hasher)
-                self._hashed = stop
 
     def _read(self, start: int, length: int) -> bytes:
         data = os.pread(self.fd, length, start)

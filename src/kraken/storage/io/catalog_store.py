@@ -24,7 +24,7 @@ from kraken.observability.metrics import Metrics
 from kraken.runtime.clock import Clock
 from kraken.runtime.keyed_locks import KeyedLocks
 from kraken.runtime.threads import FileThreads
-from kraken.storage.hashing import BlockHasher, combine
+from kraken.storage.hashing import BlockHasher, Verify, combine
 from kraken.storage.io.blob_file import BlobFile, Fingerprint, Verified
 from kraken.storage.io.jobs import finished
 from kraken.storage.io.medium import Found, Medium, Opened
@@ -51,8 +51,18 @@ class _Entry:
 class CatalogBlobStore:
     """A `BlobStore` over a medium."""
 
-    def __init__(self, medium: Medium, threads: FileThreads, clock: Clock, log: Log, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        medium: Medium,
+        threads: FileThreads,
+        clock: Clock,
+        log: Log,
+        metrics: Metrics,
+        verify: Verify = Verify.BLOB,
+    ) -> None:
+        """Args: verify, what makes a download a complete blob."""
         self.medium = medium
+        self._verify = verify
         self._threads = threads
         self._clock = clock
         self._log = log
@@ -298,6 +308,7 @@ class CatalogBlobStore:
             held=opened.claimed,
             committed=committed,
             known=self._known.get(digest),
+            verify=self._verify,
         )
         self._open[digest] = blob
         return blob

@@ -20,7 +20,7 @@ from kraken.observability.logs import Log
 from kraken.observability.metrics import Metrics
 from kraken.runtime.clock import Clock
 from kraken.runtime.threads import FileThreads
-from kraken.storage.hashing import BlockHasher, combine
+from kraken.storage.hashing import BlockHasher, Verify, combine
 from kraken.storage.io.blob_file import Fingerprint
 from kraken.storage.io.catalog_store import CatalogBlobStore
 from kraken.storage.io.files import (
@@ -53,8 +53,16 @@ _READ_WRITE = os.O_RDWR | os.O_CLOEXEC
 class DiskBlobStore(CatalogBlobStore):
     """A `BlobStore` below one directory, which it locks against a second process."""
 
-    def __init__(self, root: Path, threads: FileThreads, clock: Clock, log: Log, metrics: Metrics) -> None:
-        super().__init__(DiskMedium(root), threads, clock, log, metrics)
+    def __init__(
+        self,
+        root: Path,
+        threads: FileThreads,
+        clock: Clock,
+        log: Log,
+        metrics: Metrics,
+        verify: Verify = Verify.BLOB,
+    ) -> None:
+        super().__init__(DiskMedium(root), threads, clock, log, metrics, verify)
 
 
 class DiskMedium:

@@ -12,8 +12,12 @@ import pytest
 from tests.contracts.stores import Stores, disk_stores
 from tests.helpers.blobs import a_blob
 
+from kraken.core.digest import Digest
+from kraken.core.errors import Corrupt
+from kraken.core.metainfo import Metainfo
 from kraken.core.pieces import PieceIndex
 from kraken.runtime.threads import FileThreads
+from kraken.storage.hashing import Verify
 
 
 @pytest.fixture
@@ -127,3 +131,24 @@ async def test_a_buffer_can_be_filled_from_any_offset(stores: Stores) -> None:
 
         assert file.pread_into(memoryview(buffer), len(blob.data) - 10) == 10
         assert buffer[:10] == blob.data[-10:]
+
+
+async def test_where_pieces_alone_are_checked_the_digest_of_the_whole_is_believed(tmp_path: Path) -> None:
+    """The metainfo of another blob of the same bytes: only the digest of the whole can tell."""
+    blob, threads = a_blob(pieces=2), FileThreads()
+    told = Metainfo(Digest.of(b"another blob"), blob.metainfo.pieces, blob.metainfo.piece_hashes)
+    for verify in Verify:
+        made = disk_stores(tmp_path / verify.value, threads, verify)
+        await made.blobs.start()
+        with await made.blobs.partial(told) as file:
+            assert not await file.write_piece(PieceIndex(0), memoryview(bytes(len(blob.piece(PieceIndex(0))))))
+            for number in range(2):
+                assert await file.write_piece(PieceIndex(number), blob.piece(PieceIndex(number)))
+            if verify is Verify.BLOB:
+                with pytest.raises(Corrupt):
+                    await made.blobs.finish(file)
+            else:
+                await made.blobs.finish(file)
+            assert file.complete is (verify is Verify.PIECES)
+        await made.blobs.close()
+    threads.close()
