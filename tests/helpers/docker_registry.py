@@ -15,10 +15,12 @@ from urllib.parse import urljoin
 import yaml
 from tests.helpers.certificates import Certificate
 from tests.helpers.components import free_address
+from tests.helpers.other_host import OtherHost
 from tests.helpers.registry import Image
 from tests.helpers.tools import Process, environment, require, wait_until
 
 from kraken.core.digest import Digest
+from kraken.core.peers import Address
 
 USER, PASSWORD = "reader", "correct horse"
 _HTPASSWD = f"{USER}:$2y$05$d9R0pUMwQW63tfroTUuDXOgqvIzm2pWwEWBmBh5PGiIaIo1L.FzFe\n"
@@ -64,10 +66,15 @@ class DockerRegistry:
 
 
 @contextmanager
-def docker_registry(directory: Path, certificate: Certificate, authority: Path) -> Iterator[DockerRegistry]:
-    """A registry that runs for as long as the block lasts. Its certificate may be for another host."""
+def docker_registry(
+    directory: Path, certificate: Certificate, authority: Path, host: OtherHost | None = None
+) -> Iterator[DockerRegistry]:
+    """A registry that runs for as long as the block lasts. Its certificate may be for another host.
+
+    Args: host, where it runs; None for here.
+    """
     require("docker-registry")
-    address = free_address()
+    address = free_address() if host is None else Address(host.address, 5000)
     passwords, config = directory / "htpasswd", directory / "registry.yaml"
     passwords.write_text(_HTPASSWD)
     settings = {
@@ -82,7 +89,8 @@ def docker_registry(directory: Path, certificate: Certificate, authority: Path) 
     }
     config.write_text(yaml.safe_dump(settings))
     log = directory / "registry.log"
-    process = Process(["docker-registry", "serve", str(config)], log, env=environment())
+    command = ["docker-registry", "serve", str(config)]
+    process = Process(command if host is None else host.command(*command), log, env=environment())
     registry = DockerRegistry(f"https://{address}", authority, process)
     try:
         wait_until(registry.answers, f"docker-registry answers; see {log}")

@@ -14,6 +14,7 @@ import pytest
 from tests.helpers.certificates import Authority
 from tests.helpers.components import SmallCluster, http_session, running, small_cluster
 from tests.helpers.docker_registry import PASSWORD, USER, DockerRegistry, docker_registry
+from tests.helpers.other_host import other_host
 from tests.helpers.pushing import push_image
 from tests.helpers.registry import Image, an_image
 from tests.helpers.tools import frozen
@@ -101,6 +102,17 @@ async def test_whoever_pulls_the_upstream_is_read_once(upstream: DockerRegistry,
             assert (await answer.json())["repositories"] == ["registry.example_5000/team/app"]
         async with world.agents[0].get(f"/v2/team/app/tags/list?ns={NS}") as answer:
             assert (await answer.json())["tags"] == ["latest"]
+
+
+async def test_an_upstream_on_another_host_is_asked_with_tls_and_a_password(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    with other_host() as host:
+        certificate = authority.issue("registry", f"IP:{host.address}")
+        with docker_registry(tmp_path, certificate, authority.certificate, host) as upstream:
+            upstream.push("team/app", "latest", IMAGE)
+            async with mirror(upstream, tmp_path) as world:
+                await asyncio.gather(*(pulled(client, IMAGE) for client in (*world.agents, world.proxy)))
+                assert reads(tmp_path, str(Digest.of(LAYER))) == 1
 
 
 async def test_a_tag_that_moved_is_seen_after_its_time(upstream: DockerRegistry, tmp_path: Path) -> None:
