@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import socket
+from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -43,18 +44,23 @@ ROOMY = CacheSettings(min_free_bytes=0)
 """A cache that does not care how full the machine's disk is."""
 
 _ports = random.SystemRandom()
+_given: deque[int] = deque(maxlen=1000)
+"""Ports that were given away and may not be listened on yet: a cluster takes a dozen before it starts."""
 
 
 def free_address() -> Address:
     """An address of this machine at which nobody listens, outside the range of ephemeral ports."""
     while True:
         address = Address("127.0.0.1", _ports.randrange(10_000, 32_768))
+        if address.port in _given:
+            continue
         with socket.socket() as probe:
             try:
                 probe.bind((address.host, address.port))
             except OSError:
                 continue
-            return address
+        _given.append(address.port)
+        return address
 
 
 class Running:
