@@ -23,8 +23,9 @@ from kraken.p2p.settings import PeerSettings, SwarmSettings
 from kraken.runtime.allocator import keep_freed_buffers
 from kraken.runtime.clock import SystemClock
 from kraken.runtime.threads import FileThreads
-from kraken.storage.io.disk import DiskBlobStore
-from kraken.storage.io.disk_uploads import DiskUploadStore
+from kraken.storage.io.catalog_store import CatalogBlobStore
+from kraken.storage.io.disk import DiskMedium
+from kraken.storage.io.uploads import UploadSessions
 from kraken.storage.layout import session_id
 
 
@@ -49,7 +50,7 @@ class Site:
             Metrics(role.value, "bench"),
             SystemClock(),
         )
-        self.store = DiskBlobStore(data, self.threads, self.clock, self.log, self.metrics)
+        self.store = CatalogBlobStore(DiskMedium(data), self.threads, self.clock, self.log, self.metrics)
         self.node = PeerNode(role, self.store, PeerSettings(), SwarmSettings(), self.log, self.metrics)
 
     async def start(self) -> None:
@@ -66,7 +67,7 @@ async def send(data: Path, source: Path, digest: Digest) -> None:
     """Hold a blob and serve it; for each line on standard input say what that took since the last one."""
     site = Site(Role.ORIGIN, data)
     await site.start()
-    uploads = DiskUploadStore(site.store, site.threads, site.clock, site.log, site.metrics)
+    uploads = UploadSessions(site.store, site.threads, site.clock, site.log, site.metrics)
     session = session_id("0" * 32)
     await uploads.begin(session)
 

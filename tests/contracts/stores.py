@@ -13,17 +13,18 @@ from kraken.observability.logs import get_logger
 from kraken.observability.metrics import Metrics
 from kraken.runtime.threads import FileThreads
 from kraken.storage.hashing import Verify
-from kraken.storage.io.disk import DiskBlobStore
-from kraken.storage.io.disk_uploads import DiskUploadStore
-from kraken.storage.io.memory import MemoryBlobStore, MemoryUploadStore
+from kraken.storage.io.catalog_store import CatalogBlobStore
+from kraken.storage.io.disk import DiskMedium
+from kraken.storage.io.memory import MemoryMedium
+from kraken.storage.io.uploads import UploadSessions
 
 
 @dataclass(frozen=True, slots=True)
 class Stores:
     """A blob store and the upload store beside it, with the clock that both read."""
 
-    blobs: DiskBlobStore | MemoryBlobStore
-    uploads: DiskUploadStore | MemoryUploadStore
+    blobs: CatalogBlobStore
+    uploads: UploadSessions
     clock: ManualClock
     metrics: Metrics
 
@@ -31,15 +32,15 @@ class Stores:
 def disk_stores(root: Path, threads: FileThreads, verify: Verify = Verify.BLOB) -> Stores:
     """Stores on disk, not started yet."""
     log, metrics, clock = get_logger("test", "store"), Metrics("test", "store"), ManualClock()
-    blobs = DiskBlobStore(root, threads, clock, log, metrics, verify)
-    return Stores(blobs, DiskUploadStore(blobs, threads, clock, log, metrics), clock, metrics)
+    blobs = CatalogBlobStore(DiskMedium(root), threads, clock, log, metrics, verify)
+    return Stores(blobs, UploadSessions(blobs, threads, clock, log, metrics), clock, metrics)
 
 
 def memory_stores(threads: FileThreads, clock: ManualClock | None = None) -> Stores:
     """Stores in memory, not started yet."""
     log, metrics, clock = get_logger("test", "store"), Metrics("test", "store"), clock or ManualClock()
-    blobs = MemoryBlobStore(threads, clock, log, metrics)
-    return Stores(blobs, MemoryUploadStore(blobs, threads, clock, log, metrics), clock, metrics)
+    blobs = CatalogBlobStore(MemoryMedium(), threads, clock, log, metrics)
+    return Stores(blobs, UploadSessions(blobs, threads, clock, log, metrics), clock, metrics)
 
 
 @pytest.fixture(params=["disk", "memory"])

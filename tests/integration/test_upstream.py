@@ -28,7 +28,7 @@ from kraken.oci.references import RepositoryName, Tag
 from kraken.origin.pull_through import PullThrough
 from kraken.origin.pulled_blobs import PulledBlobs
 from kraken.runtime.threads import FileThreads
-from kraken.storage.io.disk import DiskBlobStore
+from kraken.storage.io.catalog_store import CatalogBlobStore
 from kraken.upstream.errors import LoginRefused
 from kraken.upstream.io.registries import Upstreams
 from kraken.upstream.settings import MirrorSettings, UpstreamSettings
@@ -79,7 +79,7 @@ class OriginWorld:
 
     service: PullThrough
     names: MemoryNames
-    blobs: DiskBlobStore
+    blobs: CatalogBlobStore
     metrics: Metrics
 
     async def read(self, digest: Digest) -> bytes:
@@ -97,7 +97,6 @@ async def origin_world(data: Path, settings: UpstreamSettings) -> AsyncIterator[
     threads = FileThreads()
     stores = disk_stores(data, threads)
     await stores.blobs.start()
-    assert isinstance(stores.blobs, DiskBlobStore)
     log, metrics = get_logger("test", "upstream"), Metrics("test", "upstream")
     upstreams = Upstreams((settings,), threads, stores.clock, log, metrics)
     names, blobs = MemoryNames(stores.clock), PulledBlobs(stores.blobs, stores.uploads, NoCopies())

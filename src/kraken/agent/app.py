@@ -35,7 +35,8 @@ from kraken.runtime.tasks import Tasks
 from kraken.runtime.threads import FileThreads
 from kraken.runtime.web import WebServer, component_app
 from kraken.runtime.web_client import HttpClient
-from kraken.storage.io.disk import DiskBlobStore
+from kraken.storage.io.catalog_store import CatalogBlobStore
+from kraken.storage.io.disk import DiskMedium
 from kraken.storage.io.evictor import Evictor
 from kraken.tracker.client import Announcer, TrackerClient
 
@@ -67,7 +68,9 @@ class Agent:
         self._origins = Members("origin", cluster.origins, self._http_client, cluster, log, self.metrics)
         self._index_client = IndexClient(self._http_client, self._indexes, clock, secrets.token_hex(8))
         trackers = TrackerClient(self._http_client, self._trackers)
-        self.blobs = DiskBlobStore(settings.data, self._threads, clock, log, self.metrics, settings.download.verify)
+        self.blobs = CatalogBlobStore(
+            DiskMedium(settings.data), self._threads, clock, log, self.metrics, settings.download.verify
+        )
         self._known = KnownManifests(settings.data / "manifests.sqlite", self._threads)
         self._traffic = Traffic.of(settings.bandwidth)
         self.node = PeerNode(

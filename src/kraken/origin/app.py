@@ -34,8 +34,9 @@ from kraken.runtime.tasks import Tasks
 from kraken.runtime.threads import FileThreads
 from kraken.runtime.web import WebServer, component_app
 from kraken.runtime.web_client import HttpClient
-from kraken.storage.io.disk import DiskBlobStore
-from kraken.storage.io.disk_uploads import DiskUploadStore
+from kraken.storage.io.catalog_store import CatalogBlobStore
+from kraken.storage.io.disk import DiskMedium
+from kraken.storage.io.uploads import UploadSessions
 from kraken.upstream.io.registries import Upstreams
 
 KIND: Final = "origin"
@@ -58,8 +59,8 @@ class Origin:
         self._threads = FileThreads()
         clock = SystemClock()
         self._http_client = HttpClient(settings.client)
-        self.blobs = DiskBlobStore(settings.data, self._threads, clock, self._log, self.metrics)
-        self._uploads = DiskUploadStore(self.blobs, self._threads, clock, self._log, self.metrics)
+        self.blobs = CatalogBlobStore(DiskMedium(settings.data), self._threads, clock, self._log, self.metrics)
+        self._uploads = UploadSessions(self.blobs, self._threads, clock, self._log, self.metrics)
         ring = Ring(settings.cluster.origins or (self._me,), settings.cluster.replicas)
         self._others = Members(
             KIND,

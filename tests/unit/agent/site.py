@@ -26,8 +26,9 @@ from kraken.runtime.clock import SystemClock
 from kraken.runtime.tasks import Tasks
 from kraken.runtime.threads import FileThreads
 from kraken.storage.eviction import CacheSettings
+from kraken.storage.io.catalog_store import CatalogBlobStore
 from kraken.storage.io.evictor import Evictor
-from kraken.storage.io.memory import MemoryBlobStore
+from kraken.storage.io.memory import MemoryMedium
 from kraken.tracker.client import Announced, Announcer
 from kraken.tracker.messages import PeerEntry, SwarmAnnounce, SwarmPeers
 
@@ -72,7 +73,7 @@ class Seeder:
         self.threads = FileThreads(2)
         self.metrics = Metrics(role.value, "seeder")
         log = get_logger(role.value, "seeder")
-        self.store = MemoryBlobStore(self.threads, SystemClock(), log, self.metrics)
+        self.store = CatalogBlobStore(MemoryMedium(), self.threads, SystemClock(), log, self.metrics)
         self.node = PeerNode(role, self.store, PeerSettings(), SwarmSettings(), log, self.metrics, seed=2)
 
     @property
@@ -109,7 +110,7 @@ class AgentSite:
         log = get_logger("agent", "test")
         self.tasks = Tasks(log, self.metrics)
         self.trackers = ScriptedTrackers()
-        self.store = MemoryBlobStore(self.threads, SystemClock(), log, self.metrics)
+        self.store = CatalogBlobStore(MemoryMedium(), self.threads, SystemClock(), log, self.metrics)
         self.node = PeerNode(Role.AGENT, self.store, PeerSettings(), SwarmSettings(), log, self.metrics, seed=1)
         self.announcing = Announcing(
             self.trackers, lambda swarm, peers: self.cache.offer(swarm, peers), self.tasks, log, self.metrics

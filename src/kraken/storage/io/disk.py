@@ -16,13 +16,8 @@ from kraken.core.digest import Digest
 from kraken.core.errors import BadConfig, Corrupt, Invalid, OutOfSpace
 from kraken.core.metainfo import Metainfo, SwarmId, metainfo_from_blocks, swarm_id
 from kraken.core.pieces import piece_length_for
-from kraken.observability.logs import Log
-from kraken.observability.metrics import Metrics
-from kraken.runtime.clock import Clock
-from kraken.runtime.threads import FileThreads
-from kraken.storage.hashing import BlockHasher, Verify, combine
+from kraken.storage.hashing import BlockHasher, combine
 from kraken.storage.io.blob_file import Fingerprint
-from kraken.storage.io.catalog_store import CatalogBlobStore
 from kraken.storage.io.files import (
     ensure_directory,
     move_durably,
@@ -50,23 +45,8 @@ QUARANTINE_KEPT = 16
 _READ_WRITE = os.O_RDWR | os.O_CLOEXEC
 
 
-class DiskBlobStore(CatalogBlobStore):
-    """A `BlobStore` below one directory, which it locks against a second process."""
-
-    def __init__(
-        self,
-        root: Path,
-        threads: FileThreads,
-        clock: Clock,
-        log: Log,
-        metrics: Metrics,
-        verify: Verify = Verify.BLOB,
-    ) -> None:
-        super().__init__(DiskMedium(root), threads, clock, log, metrics, verify)
-
-
 class DiskMedium:
-    """A `Medium` of files."""
+    """A `Medium` of files below one directory, which it locks against a second process. Uploads survive a restart."""
 
     def __init__(self, root: Path) -> None:
         self._layout = Layout(root)

@@ -13,32 +13,12 @@ from dataclasses import dataclass
 
 from kraken.core.digest import Digest
 from kraken.core.metainfo import Metainfo
-from kraken.observability.logs import Log
-from kraken.observability.metrics import Metrics
-from kraken.runtime.clock import Clock
-from kraken.runtime.threads import FileThreads
 from kraken.storage.io.blob_file import Fingerprint
-from kraken.storage.io.catalog_store import CatalogBlobStore
 from kraken.storage.io.files import preallocate, pwrite_all, space_checked
 from kraken.storage.io.medium import Found, Opened
-from kraken.storage.io.uploads import UploadSessions
 from kraken.storage.layout import SessionId
 
 NO_CLAIMS = -1
-
-
-class MemoryBlobStore(CatalogBlobStore):
-    """A `BlobStore` that is gone with its process."""
-
-    def __init__(self, threads: FileThreads, clock: Clock, log: Log, metrics: Metrics) -> None:
-        super().__init__(MemoryMedium(), threads, clock, log, metrics)
-
-
-class MemoryUploadStore(UploadSessions):
-    """An `UploadStore` beside a `MemoryBlobStore`."""
-
-    def __init__(self, blobs: MemoryBlobStore, threads: FileThreads, clock: Clock, log: Log, metrics: Metrics) -> None:
-        super().__init__(blobs, threads, clock, log, metrics)
 
 
 @dataclass(slots=True)

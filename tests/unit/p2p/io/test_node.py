@@ -25,7 +25,8 @@ from kraken.p2p.io.runner import SwarmRunner
 from kraken.p2p.settings import PeerSettings, SwarmSettings
 from kraken.runtime.clock import SystemClock
 from kraken.runtime.threads import FileThreads
-from kraken.storage.io.memory import MemoryBlobStore
+from kraken.storage.io.catalog_store import CatalogBlobStore
+from kraken.storage.io.memory import MemoryMedium
 
 
 class Site:
@@ -35,7 +36,7 @@ class Site:
         self.threads = FileThreads(2)
         self.metrics = Metrics(role.value, "test")
         log = get_logger(role.value, "test")
-        self.store = MemoryBlobStore(self.threads, SystemClock(), log, self.metrics)
+        self.store = CatalogBlobStore(MemoryMedium(), self.threads, SystemClock(), log, self.metrics)
         self.node = PeerNode(role, self.store, settings, swarm, log, self.metrics, seed=1)
 
     @property

@@ -30,7 +30,8 @@ from kraken.p2p.wire import Flag, Kind, PieceHeader, Span
 from kraken.runtime.clock import SystemClock
 from kraken.runtime.tasks import Tasks
 from kraken.runtime.threads import FileThreads
-from kraken.storage.io.memory import MemoryBlobStore
+from kraken.storage.io.catalog_store import CatalogBlobStore
+from kraken.storage.io.memory import MemoryMedium
 
 KRAKEN = Introduction(Role.AGENT, "", 16 * MIB, 1)
 
@@ -135,7 +136,7 @@ class Stage:
 async def a_swarm(pieces: int = 1, tail: int = 4 * STOCK_BLOCK) -> AsyncIterator[Stage]:
     """A swarm that wants its blob."""
     host, blob, threads = RecordedHost(), a_blob(pieces, tail=tail), FileThreads(1)
-    store = MemoryBlobStore(threads, SystemClock(), host.log, host.metrics)
+    store = CatalogBlobStore(MemoryMedium(), threads, SystemClock(), host.log, host.metrics)
     await store.start()
     with await store.partial(blob.metainfo) as held:
         runner = SwarmRunner(host, held, SwarmSettings(), random.Random(1))
