@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from unittest.mock import patch
 
 import aiohttp
@@ -17,8 +17,10 @@ from tests.helpers.components import QUICK_PROBES, ROOMY, free_address
 from kraken.agent.app import Agent
 from kraken.agent.settings import AgentSettings
 from kraken.core.digest import Digest
+from kraken.core.errors import Unavailable
 from kraken.core.peers import Address
 from kraken.index.app import Index
+from kraken.index.client import IndexClient, Link
 from kraken.index.settings import CollectionSettings as IndexCollection
 from kraken.index.settings import IndexSettings
 from kraken.origin.app import Origin
@@ -52,6 +54,7 @@ class RegistryWorld:
 
     def __init__(self, data: Path, *, untagged: bool) -> None:
         self.moved = 0.0
+        self.unanswered = 0  # questions about blobs that too few index nodes answered, although none was away
         self._running: dict[str, Component] = {}
         self._listens = {name: free_address() for name in (*ORIGINS, *INDEXES, *PROXIES, "tracker", AGENT)}
         cluster = replace(
@@ -99,6 +102,14 @@ class RegistryWorld:
         """Whether no origin and no index node is away."""
         return all(map(self.is_up, (*ORIGINS, *INDEXES)))
 
+    async def links(self, ask: Callable[[], Awaitable[dict[Digest, Link]]]) -> dict[Digest, Link]:
+        """What `ask` gives."""
+        try:
+            return await ask()
+        except Unavailable:
+            self.unanswered += self.is_whole
+            raise
+
     async def start(self, name: str) -> None:
         """Start a member on its data."""
         listen = HttpSettings(listen=self._listens[name], drain_seconds=1.0)
@@ -135,7 +146,15 @@ async def registry_world(data: Path, *, untagged: bool) -> AsyncIterator[tuple[R
     """The cluster, running, and a client that uses each connection once."""
     world = RegistryWorld(data, untagged=untagged)
     connector = aiohttp.TCPConnector(force_close=True)
-    with patch.object(SystemClock, "wall", lambda _clock: world.now()):
+    links = IndexClient.links
+
+    async def watched(client: IndexClient, *asked: Any) -> dict[Digest, Link]:
+        return await world.links(lambda: links(client, *asked))
+
+    with (
+        patch.object(SystemClock, "wall", lambda _clock: world.now()),
+        patch.object(IndexClient, "links", watched),
+    ):
         async with aiohttp.ClientSession(connector=connector, auto_decompress=False) as client:
             try:
                 for name in (*INDEXES, *ORIGINS, "tracker", *PROXIES, AGENT):

@@ -138,7 +138,7 @@ class GuardedConnection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        if isinstance(exc, LineTooLong):
+        if isinstance(exc, LineTooLong):  # aiohttp tells which line only by the limit that it exceeds
             status = 414 if exc.args[1] == self._guard.limits.max_url_bytes else 431
         response = super().handle_error(request, status, exc, message)
         response.headers["Server"] = "kraken"
