@@ -23,6 +23,7 @@ from kraken.p2p.settings import PeerSettings, SwarmSettings
 from kraken.runtime.allocator import keep_freed_buffers
 from kraken.runtime.clock import SystemClock
 from kraken.runtime.threads import FileThreads
+from kraken.storage.hashing import Verify
 from kraken.storage.io.catalog_store import CatalogBlobStore
 from kraken.storage.io.disk import DiskMedium
 from kraken.storage.io.uploads import UploadSessions
@@ -41,7 +42,7 @@ def cpu_seconds() -> float:
 class Site:
     """A store and a node."""
 
-    def __init__(self, role: Role, data: Path) -> None:
+    def __init__(self, role: Role, data: Path, verify: Verify = Verify.BLOB) -> None:
         configure(LogSettings())
         keep_freed_buffers()
         self.threads = FileThreads()
@@ -50,7 +51,7 @@ class Site:
             Metrics(role.value, "bench"),
             SystemClock(),
         )
-        self.store = CatalogBlobStore(DiskMedium(data), self.threads, self.clock, self.log, self.metrics)
+        self.store = CatalogBlobStore(DiskMedium(data), self.threads, self.clock, self.log, self.metrics, verify)
         self.node = PeerNode(role, self.store, PeerSettings(), SwarmSettings(), self.log, self.metrics)
 
     async def start(self) -> None:
@@ -89,9 +90,9 @@ async def send(data: Path, source: Path, digest: Digest) -> None:
     await site.stop()
 
 
-async def receive(data: Path, peer: Address, metainfo: Metainfo, runs: int) -> None:
+async def receive(data: Path, peer: Address, metainfo: Metainfo, runs: int, verify: Verify) -> None:
     """Fetch a blob so many times and once more, which is the first and warms up; say what each took."""
-    site = Site(Role.AGENT, data)
+    site = Site(Role.AGENT, data, verify)
     await site.start()
     for _ in range(runs + 1):
         blob = await site.store.partial(metainfo)
@@ -118,6 +119,7 @@ def main() -> None:
                 Address.parse(rest[0]),
                 Metainfo.decode(bytes.fromhex(Path(rest[1]).read_text())),
                 int(rest[2]),
+                Verify(rest[3]),
             )
         )
 
