@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
 from bench import bandwidth, cached_get, cold_pull, idle, large, peers, pushes, registry, tracker
 from bench.figures import Figure, save, show
 from bench.lab import cluster
+from bench.swarm import command as swarm
 
 NAMES = ("idle", "cold", "cached", "push", "peers", "large", "registry", "tracker", "bandwidth")
 
 
 def main() -> None:
+    if sys.argv[1:2] == ["swarm"]:  # wants root, and has options of its own
+        swarm.main(sys.argv[2:])
+        return
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="which benches; all by default")
     parser.add_argument("--folder", type=Path, help="where data goes while it runs; needs 20 GiB")

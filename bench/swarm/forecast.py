@@ -1,0 +1,51 @@
+"""What the simulator expects of the same crowd."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bench.sim import run
+from bench.swarm.report import Figures, Setting
+from kraken.sim.scenario import Network, Scenario
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the model has to know of the place where the real crowd ran. Seconds, bytes."""
+
+    round_trip: float
+    per_byte: float  # of CPU, until a received piece counts
+
+
+def forecast(name: str, setting: Setting, surroundings: Surroundings) -> Figures:
+    """The simulator's figures for one blob, with a reader at each host as the clients of the real crowd are."""
+    # A dial is a round trip for TCP and one for the handshake.
+    network = Network(setting.payload_rate, surroundings.round_trip, dial=2 * surroundings.round_trip)
+    scenario = Scenario(
+        hosts=setting.hosts,
+        blob=sum(setting.layers),
+        origins=setting.origins,
+        arrivals=setting.arrivals,
+        seed=setting.seed,
+        readers=True,
+        verify_per_byte=surroundings.per_byte,
+        network=network,
+    )
+    outcome = run(scenario)
+    return Figures(
+        name=name,
+        unfinished=outcome.unfinished,
+        p50=outcome.p50,
+        p90=outcome.p90,
+        p99=outcome.p99,
+        slowest=outcome.slowest,
+        p50_seconds=outcome.p50_seconds,
+        p99_seconds=outcome.p99_seconds,
+        duplicate_percent=outcome.duplicate_percent,
+        origin_copies=outcome.origin_copies_total,
+        busiest_origin_copies=max(outcome.origin_copies),
+        announces_per_host=outcome.announces_per_host,
+        control_per_host=outcome.control_per_host,
+        lag_p50=outcome.reader_lag_p50,
+        lag_p99=outcome.reader_lag_p99,
+    )

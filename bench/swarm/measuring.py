@@ -1,0 +1,178 @@
+"""One real run: push, limit, let everybody pull, and take the figures."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+import socket
+import statistics
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.lab import cpu_seconds, peak_rss_bytes, push, seeded_file
+from bench.swarm.cluster import Cluster, Samples, cluster, samples
+from bench.swarm.crowd import Layer, Pulled, pull_by_all
+from bench.swarm.namespaces import LanHost, lan
+from bench.swarm.report import Costs, Figures, Setting, rates, reached_by
+from kraken.core.peers import Address
+
+_REPOSITORY = "bench/swarm"
+_TRIES = 20
+_SMOOTHED = re.compile(r"\brtt:([0-9.]+)/")  # of `ss -i`, milliseconds
+
+
+@dataclass(frozen=True, slots=True)
+class _Before:
+    """What is counted up, as it stood when the pull began."""
+
+    metrics: Mapping[Address, Samples]
+    cpu: float
+    machine: tuple[float, float]
+
+
+def measure(setting: Setting, folder: Path) -> tuple[Figures, Costs]:
+    """Run a crowd for real. Everything that it needs is gone afterwards, but for files in `folder`.
+
+    Raises: PermissionError, unless it is root who asks; RuntimeError or OSError, when a host does not get its blobs.
+    """
+    with lan(setting.hosts + setting.origins) as hosts:
+        return asyncio.run(_measured(setting, hosts, folder))
+
+
+async def _measured(setting: Setting, hosts: Sequence[LanHost], folder: Path) -> tuple[Figures, Costs]:
+    async with cluster(hosts, setting.origins, folder) as it:
+        layers = await _pushed(setting, it.proxy, folder)
+        round_trip = await asyncio.to_thread(_idle_round_trip, it.agents[0].child.http)
+        for host in hosts:
+            host.limit(setting.line_rate * 8)
+        before = _Before(await samples(_counting(it)), _agents_cpu(it), _machine())
+        amid = asyncio.create_task(_amid(setting.ideal_seconds / 2, hosts))
+        pulled = await pull_by_all(
+            [(each.host, each.child.http) for each in it.agents],
+            _REPOSITORY,
+            layers,
+            arrivals=setting.arrivals,
+            rate=setting.payload_rate,
+            rng=random.Random(f"{setting.seed}/arrivals"),
+        )
+        busy, cpu = _busy(before.machine, _machine()), _agents_cpu(it) - before.cpu
+        figures = _figures(setting, pulled, it, before.metrics, await samples(_counting(it)))
+        memory = [peak_rss_bytes(each.child.pid) for each in it.agents]
+        delivered = setting.hosts * sum(setting.layers) / 1e9
+        loaded = await amid
+    return figures, Costs(cpu / delivered, round(statistics.median(memory)), max(memory), busy, round_trip, loaded)
+
+
+async def _pushed(setting: Setting, proxy: Address, folder: Path) -> list[Layer]:
+    layers = []
+    for number, size in enumerate(setting.layers):
+        source = folder / "layer.bin"
+        digest = await asyncio.to_thread(seeded_file, source, size, seed=1000 * setting.seed + number)
+        await asyncio.to_thread(push, f"http://{proxy}", _REPOSITORY, source, digest)
+        source.unlink()
+        layers.append(Layer(digest, size))
+    return layers
+
+
+def _figures(
+    setting: Setting,
+    pulled: Sequence[Pulled],
+    it: Cluster,
+    before: Mapping[Address, Samples],
+    after: Mapping[Address, Samples],
+) -> Figures:
+    def grown(address: Address, name: str, **labels: str) -> float:
+        return after[address].total(name, **labels) - before[address].total(name, **labels)
+
+    size = sum(setting.layers)
+    fractions = rates([each.seconds for each in pulled], setting.ideal_seconds)
+    received = sum(grown(each.child.http, "kraken_p2p_bytes_total", direction="in") for each in it.agents)
+    copies = [grown(each.child.http, "kraken_p2p_bytes_total", direction="out") / size for each in it.origins]
+    lags = sorted(each.read_seconds / setting.ideal_seconds - 1.0 for each in pulled)
+    one_blob = len(setting.layers) == 1
+    return Figures(
+        name="real",
+        unfinished=setting.hosts - len(pulled),
+        p50=reached_by(fractions, 0.5),
+        p90=reached_by(fractions, 0.9),
+        p99=reached_by(fractions, 0.99),
+        slowest=fractions[-1],
+        p50_seconds=setting.ideal_seconds / reached_by(fractions, 0.5),
+        p99_seconds=setting.ideal_seconds / reached_by(fractions, 0.99),
+        duplicate_percent=100.0 * (received - setting.hosts * size) / received,
+        origin_copies=sum(copies),
+        busiest_origin_copies=max(copies),
+        announces_per_host=sum(grown(each.child.http, "kraken_announces_total") for each in it.agents) / setting.hosts,
+        control_per_host=None,
+        lag_p50=reached_by(lags, 0.5) if one_blob else None,
+        lag_p99=reached_by(lags, 0.99) if one_blob else None,
+    )
+
+
+def _counting(it: Cluster) -> list[Address]:
+    return [each.child.http for each in (*it.agents, *it.origins)]
+
+
+def _agents_cpu(it: Cluster) -> float:
+    return cpu_seconds([each.child.pid for each in it.agents])
+
+
+def _idle_round_trip(address: Address) -> float:
+    """Seconds that a TCP connection takes to stand, at the quickest of some."""
+    quickest = float("inf")
+    for _ in range(_TRIES):
+        began = time.perf_counter()
+        socket.create_connection((address.host, address.port)).close()
+        quickest = min(quickest, time.perf_counter() - began)
+    return quickest
+
+
+async def _amid(wait: float, hosts: Sequence[LanHost]) -> float:
+    """The median round trip of connections between peers, after so many seconds. 0.0 when there are none."""
+    await asyncio.sleep(wait)
+    times = await asyncio.to_thread(_round_trips, hosts)
+    return statistics.median(times) / 1e3 if times else 0.0
+
+
+def _round_trips(hosts: Sequence[LanHost]) -> list[float]:
+    """Milliseconds, as TCP smooths them, of every connection that leaves a host. In a thread of its own."""
+    times: list[float] = []
+    for host in hosts:
+        with host.namespace.entered():
+            text = subprocess.run(
+                [
+                    "ss",
+                    "-Htin",
+                    "state",
+                    "established",
+                    "src",
+                    host.address,
+                    "and",
+                    "dst",
+                    "10.77.0.0/16",
+                    "and",
+                    "not",
+                    "dst",
+                    host.address,
+                ],
+                check=True,
+                capture_output=True,
+                text=True,
+            ).stdout
+        times += map(float, _SMOOTHED.findall(text))
+    return times
+
+
+def _machine() -> tuple[float, float]:
+    """Ticks that all cores together have worked, and that have passed."""
+    fields = [int(word) for word in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+    passed = sum(fields)
+    return passed - fields[3] - fields[4], passed  # all but idle and waiting for a disk
+
+
+def _busy(before: tuple[float, float], after: tuple[float, float]) -> float:
+    return (after[0] - before[0]) / max(after[1] - before[1], 1)
