@@ -36,6 +36,8 @@ from kraken.runtime.bandwidth import Traffic
 _SCRATCH_BYTES = 4 * KIB
 _RECEIVED_AT_ONCE = 1 * MIB  # so that one fast peer does not keep the loop from the others
 _SENT_AT_ONCE = 2 * MIB
+_WORTH_WAKING_BYTES = 64 * KIB  # of a block; on a slow link, that is one wake-up instead of one for each packet
+_OVERDUE_SECONDS = 1.0  # so long at most is what has come of a block left unread
 _MAX_CONTROL_BYTES = 4 * MIB  # a peer that does not read what it asked to be told is dropped
 
 
@@ -106,6 +108,7 @@ class Connection:
         self._header: PieceHeader | None = None
         self._place: memoryview | None = None
         self._missing = 0  # bytes of the current block that have not arrived
+        self._low_water = 1  # bytes that have to wait in the socket before it counts as readable
         self._paused = False
         self._control: deque[bytes] = deque()
         self._control_bytes = 0
@@ -136,6 +139,11 @@ class Connection:
         if not self.closed:
             self._pieces.append(_Outgoing(encode(header), fd, offset, header.length))
             self._on_writable_soon()
+
+    def look(self, now: float) -> None:
+        """Read what has come of a block, if that is little and has been waiting for long; called from time to time."""
+        if self._low_water > 1 and now - self.received_at > _OVERDUE_SECONDS:
+            self._wake_from(1)
 
     def keep_alive(self) -> None:
         self._queue(KEEP_ALIVE)
@@ -206,8 +214,19 @@ class Connection:
             return
         self.received_at = self.payload_at = self._loop.time()
         self._missing -= received
-        if not self._missing:
+        if self._missing:
+            self._wake_from(min(self._missing, _WORTH_WAKING_BYTES))
+        else:
             self._end_block()
+
+    def _wake_from(self, count: int) -> None:
+        """Let the socket be readable only with so many bytes, or when the other side has closed.
+
+        No more than the current block lacks, or its end would never be seen.
+        """
+        if count != self._low_water:
+            self._low_water = count
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, count)
 
     def _receive_on(self) -> None:
         """The limit has something to grant again."""
@@ -272,13 +291,16 @@ class Connection:
         self._scratch[: self._filled - here] = self._scratch[here : self._filled]
         self._filled -= here
         self._missing -= here
-        if not self._missing:
+        if self._missing:
+            self._wake_from(min(self._missing, _WORTH_WAKING_BYTES))
+        else:
             self._end_block()
 
     def _end_block(self) -> None:
         header, self._header = self._header, None
         self._place = None
         assert header is not None, "a block has begun"
+        self._wake_from(1)
         self._receiver.block_arrived(self, header)
         if not self.closed and self._filled:
             self._parse()

@@ -329,6 +329,7 @@ class PeerNode:
 
     def _look_after(self, connection: Connection, now: float) -> None:
         settings = self._settings
+        connection.look(now)
         if connection.sending and now - connection.sent_at > settings.stall_seconds:
             connection.close("takes no data")
         elif now - connection.received_at > settings.idle_seconds and now - connection.sent_at > settings.stall_seconds:
