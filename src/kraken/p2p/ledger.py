@@ -61,13 +61,18 @@ class RequestLedger:
         """Those of them of which every request is overdue."""
 
     @property
+    def usual(self) -> float | None:
+        """The median of the recent request-to-piece times, in seconds; None before any piece came."""
+        times = self._sorted
+        return (times[(len(times) - 1) // 2] + times[len(times) // 2]) / 2 if times else None
+
+    @property
     def timeout(self) -> float:
         """Seconds after which a request made now would be late."""
-        times = self._sorted
-        if not times:
+        usual = self.usual
+        if usual is None:
             return max(self._floor, _UNKNOWN_SECONDS) * self._patience
-        median = (times[(len(times) - 1) // 2] + times[len(times) // 2]) / 2
-        return max(self._floor, median * self._factor) * self._patience
+        return max(self._floor, usual * self._factor) * self._patience
 
     def count(self, peer: PeerKey) -> int:
         """Requests outstanding at one peer."""

@@ -72,6 +72,11 @@ _SMALL_BATCH_SECONDS = 0.0005
 """A blob of few pieces is bound by latency: one request a peer and eight in all spread it best, and news is not held
 back for long. 1,000 hosts on an ideal graph have 20 MiB in 37 ms; with HAVEs gathered for 2 ms in 42."""
 
+_SLOW_PIECE_SECONDS = 0.02
+_LONGEST_GATHER_SECONDS = 0.1
+"""Where pieces come this far apart, news is gathered until about the next one, but not for longer than a tenth of a
+second. At 20 Mbit/s that spares two messages of five; simulated, 10 hosts lose 0.006 of line rate, and 30 nothing."""
+
 _CROWD = 8
 """With so many agents around us an origin has others to keep it busy, and gets one request at a time: what is asked of
 it early only waits there, fifty pieces deep. That costs no speed, and saves a fifth of what origins upload."""
@@ -299,13 +304,23 @@ class Swarm:
             self.held |= 1 << event.piece
             self._outbox.pieces |= 1 << event.piece
             if self._outbox.flush_at is None:
-                self._outbox.flush_at = now + self._gather_seconds
+                self._outbox.flush_at = now + self._gathering()
         if self.complete:
             self._flush_haves()
             for peer, other_side in list(self.neighbours.items()):
                 self._part_from_complete(peer, other_side)
         else:
             self._ask(now)
+
+    def _gathering(self) -> float:
+        """Seconds for which HAVEs are gathered now.
+
+        What the usual piece waits is waited by as many as may be asked for at once, so that one of them comes in that
+        part of it.
+        """
+        interval = (self._ledger.usual or 0.0) / self._at_agents
+        slow = min(interval, _LONGEST_GATHER_SECONDS) if interval >= _SLOW_PIECE_SECONDS else 0.0
+        return max(self._gather_seconds, slow)
 
     def _heard_from(self, peer: PeerKey, took: float | None, now: float) -> None:
         neighbour = self.neighbours.get(peer)

@@ -330,6 +330,32 @@ def test_news_is_gathered_for_two_milliseconds_and_complete_peers_are_spared() -
     assert told == [TellHave((ANNA,), 0b1100000, 0)]
 
 
+@pytest.mark.parametrize(
+    ("count", "took", "gathered"),
+    [
+        (COUNT, 0.3199, 0.002),
+        (COUNT, 0.32, 0.02),
+        (COUNT, 1.6, 0.1),
+        (COUNT, 3.2, 0.1),
+        (8, 0.1599, 0.0005),
+        (8, 0.4, 0.05),
+    ],
+)
+def test_where_pieces_come_slowly_news_is_gathered_for_as_long_as_one_takes(
+    count: int, took: float, gathered: float
+) -> None:
+    swarm = a_swarm(count)
+    joined(swarm, ANNA, everything(count))
+    joined(swarm, BERT, 0)
+    first = asked([*swarm.handle(DemandChanged(wanted=True), 0.0)])[0][1]
+
+    swarm.handle(PieceVerified(ANNA, PieceIndex(first)), took)
+
+    before, after = (swarm.handle(Tick(), took + gathered + step) for step in (-0.0001, 0.0001))
+    assert not any(isinstance(action, TellHave) for action in before)
+    assert TellHave((BERT,), 1 << first, 0) in after
+
+
 def test_two_complete_peers_part_without_a_ban() -> None:
     swarm = a_swarm(held=everything(COUNT))
 
