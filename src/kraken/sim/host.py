@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import deque
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from kraken.core.pieces import PieceIndex
 from kraken.p2p.announces import AnnounceSchedule
@@ -15,6 +16,14 @@ from kraken.p2p.swarm import Swarm
 from kraken.tracker.messages import PeerEntry
 
 NEVER = float("inf")
+
+
+class Traveller(Protocol):
+    """Whose pieces travel: told when one has left its sender, and when one is in."""
+
+    def piece_sent(self, wire: Wire) -> None: ...
+
+    def piece_received(self, wire: Wire, piece: PieceIndex) -> None: ...
 
 
 @dataclass(slots=True, eq=False)
@@ -72,6 +81,7 @@ class Host:
     origin: bool
     link: Link
     zone: int
+    world: Traveller
     begun: bool = False
     began_at: float = 0.0
     finished_at: float | None = None

@@ -20,7 +20,7 @@ from kraken.sim.scenario import Network
 
 
 class Links:
-    """Moves pieces between hosts, and tells when one is out and when one is in."""
+    """Moves pieces between hosts, and tells their worlds when one is out and when one is in."""
 
     def __init__(
         self,
@@ -28,8 +28,6 @@ class Links:
         network: Network,
         quantum: int,
         rng: random.Random,
-        sent: Callable[[Wire], None],
-        received: Callable[[Wire, PieceIndex], None],
         handling: Callable[[int], float],
     ) -> None:
         """Args: handling, seconds that a receiver spends on so many bytes before it counts them as received."""
@@ -39,8 +37,6 @@ class Links:
         self._least = network.rtt / 2
         self._spread = network.rtt / 2 * network.jitter
         self._chance = rng.random
-        self._sent = sent
-        self._received = received
         self._handling = handling
         self._between = None if network.between is None else 1.0 / network.between
         self._pipes: dict[tuple[int, int], float] = {}  # when all that is in it will be out
@@ -104,7 +100,7 @@ class Links:
                 self._into_the_pipe(wire, size)
             if not wire.left:
                 host.link.active.remove(wire)
-                self._sent(wire)
+                host.world.piece_sent(wire)
         if not host.link.sending:
             self._turn(host)
 
@@ -141,5 +137,5 @@ class Links:
         there.down_free = wire.last_arrival = wire.heard_at = done
         if piece is not None:
             length = wire.sender.engine.pieces.size(piece)
-            self._clock.at(done + self._handling(length), self._received, wire, piece)
+            self._clock.at(done + self._handling(length), receiver.world.piece_received, wire, piece)
         return done + self._least + self._spread * self._chance()

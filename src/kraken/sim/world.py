@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, get_args
@@ -75,13 +75,36 @@ class Sample:
     rarest: float  # of the agents: how many hold the piece that the fewest hold
 
 
+def links_of(scenario: Scenario, clock: VirtualClock, rng: random.Random) -> Links:
+    """What moves the pieces of a scenario."""
+    quantum = scenario.network.quantum_for(scenario.pieces.piece_length)
+
+    def handling(size: int) -> float:
+        return scenario.verify + size * scenario.verify_per_byte
+
+    return Links(clock, scenario.network, quantum, rng, handling)
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What the worlds of several blobs share: the time, the hosts' links, and who hears of a host that has a blob."""
+
+    clock: VirtualClock
+    links: Links
+    ends: Sequence[Link]  # of each agent and then each origin
+    finished: Callable[[Host], None]
+
+
 class World:
     """The hosts of a scenario. `run` lets them pull until every live one has the blob."""
 
-    def __init__(self, scenario: Scenario, samples: int = 0) -> None:
-        """Args: samples, how many are taken in the ideal time of a pull."""
+    def __init__(self, scenario: Scenario, samples: int = 0, ground: Ground | None = None) -> None:
+        """Args: samples, how many are taken in the ideal time of a pull; ground, where other blobs are pulled as well:
+        then no host begins before `begin`, and the clock is somebody else's to run.
+        """
         self.scenario = scenario
-        self.clock = VirtualClock()
+        self.clock = VirtualClock() if ground is None else ground.clock
+        self._ground = ground
         self.pieces = scenario.pieces
         self.log = EventLog(_KINDS)
         self.wall_seconds = 0.0
@@ -91,15 +114,7 @@ class World:
         self._keys = count(1)
         network = scenario.network
         self._behind = network.control_waits
-        self.links = Links(
-            self.clock,
-            network,
-            network.quantum_for(self.pieces.piece_length),
-            self._rng,
-            self._piece_sent,
-            self._piece_received,
-            lambda size: scenario.verify + size * scenario.verify_per_byte,
-        )
+        self.links = links_of(scenario, self.clock, self._rng) if ground is None else ground.links
         self.hosts = [self._make(number) for number in range(scenario.hosts + scenario.origins)]
         self.agents, self.origins = self.hosts[: scenario.hosts], self.hosts[scenario.hosts :]
         self._by_address = {host.candidate.address: host for host in self.hosts}
@@ -129,6 +144,12 @@ class World:
         self._plan()
         if samples:
             self.clock.at(0.0, self._sample, scenario.ideal / samples)
+
+    def begin(self, number: int) -> None:
+        """Let an agent want the blob from now on. Only for a world that shares its ground."""
+        host = self.agents[number]
+        host.began_at = self.clock.now
+        self._begin(host, None)
 
     def run(self) -> None:
         """Run until every live agent has the blob, or the scenario's horizon."""
@@ -171,8 +192,9 @@ class World:
             Candidate(Address(name, 1), role),
             PeerEntry(peer_id, name, 1, role.value),
             origin,
-            Link(1.0 / scenario.network.link),
+            Link(1.0 / scenario.network.link) if self._ground is None else self._ground.ends[number],
             (number - scenario.hosts if origin else number) % scenario.zones,
+            self,
             begun=origin,
         )
 
@@ -182,7 +204,7 @@ class World:
             host.began_at = rng.uniform(0.0, scenario.arrivals)
         for host in rng.sample(agents, round(scenario.late * len(agents))):
             host.began_at = scenario.late_at + rng.uniform(0.0, scenario.arrivals)
-        for host in agents:
+        for host in agents if self._ground is None else ():
             self.clock.at(host.began_at, self._begin, host)
         faults = scenario.faults
         # Nobody is two of these: what is told of stragglers is then of live and honest ones.
@@ -322,9 +344,9 @@ class World:
     def _ask_tracker(self, host: Host, _: AskTracker) -> None:
         self._schedule(host, announces.PeersNeeded(_SWARM))
 
-    # Pieces.
+    # Pieces, as links tell of them (`Traveller`).
 
-    def _piece_sent(self, wire: Wire) -> None:
+    def piece_sent(self, wire: Wire) -> None:
         if wire.behind:
             for event in wire.behind:
                 self.clock.at(self.clock.now + self.links.latency(), self._deliver, wire, event)
@@ -332,7 +354,7 @@ class World:
         wire.sender.tally.sent += self.pieces.size(wire.piece)
         self._feed(wire.sender, SpanSent(wire.key))
 
-    def _piece_received(self, wire: Wire, piece: PieceIndex) -> None:
+    def piece_received(self, wire: Wire, piece: PieceIndex) -> None:
         host = wire.receiver
         if not wire.open or host.dead:
             return
@@ -356,7 +378,9 @@ class World:
             host.finished_at = self.clock.now
             if self.scenario.degree is None:
                 self._schedule(host, announces.SwarmCompleted(_SWARM))
-            if not host.lies:
+            if self._ground is not None:
+                self._ground.finished(host)
+            elif not host.lies:
                 self._one_less()
 
     def _read_on(self, host: Host) -> None:
