@@ -11,6 +11,7 @@ import gc
 import resource
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from kraken.core.pieces import GIB, MIB
 from kraken.p2p.settings import SwarmSettings
@@ -24,6 +25,8 @@ SMALL_SECONDS = 0.040
 
 UBER = SwarmSettings(requests_per_peer=3, requests_total=256, upload_slots=64, queued_per_peer=3)
 """Uber's Kraken: three requests a peer, no limit in all, everyone is sent to at once."""
+
+T = TypeVar("T")
 
 Verdict = Callable[[Outcome], bool]
 
@@ -110,14 +113,22 @@ def main() -> None:
 
 
 def run(scenario: Scenario) -> Outcome:
-    """The figures of one crowd. The collector rests, as in `kraken sim`."""
-    world = World(scenario)
-    gc.disable()
-    try:
+    """The figures of one crowd."""
+
+    def ran() -> Outcome:
+        world = World(scenario)
         world.run()
         return outcome(world)
+
+    return without_collector(ran)
+
+
+def without_collector(work: Callable[[], T]) -> T:
+    """What `work` returns. The collector rests meanwhile, as in `kraken sim`, and then takes what is left."""
+    gc.disable()
+    try:
+        return work()
     finally:
-        del world
         gc.enable()
         gc.collect()
 

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bench.sim import run
-from bench.swarm.report import Figures, Setting
+from bench.sim import run, without_collector
+from bench.swarm.crowd import LAYERS_AT_ONCE
+from bench.swarm.report import Figures, Setting, rates, reached_by
+from kraken.sim.image import Image
 from kraken.sim.scenario import Network, Scenario
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the model has to know of the place where the real crowd ran. Seconds, bytes."""
+    """What the model has to know of the place where the real crowd ran."""
 
-    round_trip: float
-    per_byte: float  # of CPU, until a received piece counts
+    round_trip: float  # seconds
+    per_byte: float  # seconds of CPU, until a received piece counts
 
 
 def forecast(name: str, setting: Setting, surroundings: Surroundings) -> Figures:
-    """The simulator's figures for one blob, with a reader at each host as the clients of the real crowd are."""
+    """The simulator's figures, with a reader at each host as the clients of the real crowd are."""
     # A dial is a round trip for TCP and one for the handshake.
     network = Network(setting.payload_rate, surroundings.round_trip, dial=2 * surroundings.round_trip)
     scenario = Scenario(
@@ -31,6 +33,10 @@ def forecast(name: str, setting: Setting, surroundings: Surroundings) -> Figures
         verify_per_byte=surroundings.per_byte,
         network=network,
     )
+    return _of_a_blob(name, scenario) if len(setting.layers) == 1 else _of_an_image(name, scenario, setting)
+
+
+def _of_a_blob(name: str, scenario: Scenario) -> Figures:
     outcome = run(scenario)
     return Figures(
         name=name,
@@ -48,4 +54,30 @@ def forecast(name: str, setting: Setting, surroundings: Surroundings) -> Figures
         control_per_host=outcome.control_per_host,
         lag_p50=outcome.reader_lag_p50,
         lag_p99=outcome.reader_lag_p99,
+    )
+
+
+def _of_an_image(name: str, scenario: Scenario, setting: Setting) -> Figures:
+    image = Image(scenario, setting.layers, LAYERS_AT_ONCE)
+    seconds = without_collector(image.run)
+    fractions = rates(seconds, setting.ideal_seconds)
+    tallies = [host.tally for world in image.worlds for host in world.agents]
+    sent = [[world.origins[number].tally.sent for world in image.worlds] for number in range(setting.origins)]
+    copies = [sum(each) / sum(setting.layers) for each in sent]
+    return Figures(
+        name=name,
+        unfinished=setting.hosts - len(seconds),
+        p50=reached_by(fractions, 0.5),
+        p90=reached_by(fractions, 0.9),
+        p99=reached_by(fractions, 0.99),
+        slowest=fractions[-1],
+        p50_seconds=setting.ideal_seconds / reached_by(fractions, 0.5),
+        p99_seconds=setting.ideal_seconds / reached_by(fractions, 0.99),
+        duplicate_percent=100.0 * sum(it.duplicate for it in tallies) / sum(it.received for it in tallies),
+        origin_copies=sum(copies),
+        busiest_origin_copies=max(copies),
+        announces_per_host=sum(it.announces for it in tallies) / setting.hosts,
+        control_per_host=sum(it.haves + it.requests for it in tallies) / setting.hosts,
+        lag_p50=None,
+        lag_p99=None,
     )
