@@ -98,7 +98,12 @@ class SwarmSettings:
         meaning="Requests held for one peer; a further one is rejected at once, so that it asks elsewhere.",
     )
     have_batch_seconds: float = setting(
-        0.002, unit=Unit.SECONDS, low=0, high=1, meaning="HAVEs are gathered for this long. Up to 5 ms is nearly free."
+        0.002,
+        unit=Unit.SECONDS,
+        low=0,
+        high=1,
+        meaning="HAVEs are gathered for this long at the least. Up to 5 ms is nearly free. Where pieces come 20 ms "
+        "apart or more, they are gathered until about the next piece, for 0.1 s at most.",
     )
     reader_window: int = setting(
         64, low=1, high=4096, meaning="Pieces ahead of a waiting reader among which its next one may be preferred."
