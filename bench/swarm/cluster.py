@@ -17,11 +17,14 @@ from kraken.cli.children import Child
 from kraken.cli.cluster import wait_until_ready, write_configs
 from kraken.cli.kinds import Kind
 from kraken.cli.layout import Member, Plan
+from kraken.config.schema import Key
+from kraken.config.values import Text
 from kraken.core.peers import Address
 
 _AT_THE_BRIDGE = {Kind.INDEX: 5001, Kind.TRACKER: 5002, Kind.PROXY: 5003}
 _HTTP_PORT, _PEER_PORT = 5000, 6000
 _SCRAPES_AT_ONCE = 8
+_STARTED_AT_ONCE = 8  # fifty that start together would take each other's time to answer
 
 
 class PlacedChild(Child):
@@ -66,7 +69,7 @@ async def cluster(hosts: Sequence[LanHost], origins: int, folder: Path) -> Async
     ]
     members += [_peer(Kind.ORIGIN, number, host, folder) for number, host in enumerate(hosts[agents:], 1)]
     members += [_peer(Kind.AGENT, number, host, folder) for number, host in enumerate(hosts[:agents], 1)]
-    files = write_configs(Plan(tuple(members)), {kind: {("log", "level"): "error"} for kind in Kind}, folder)
+    files = write_configs(Plan(tuple(members)), _wishes(origins), folder)
     environ = {name: text for name, text in os.environ.items() if not name.startswith("KRAKEN_")}
     sites = {host.address: host for host in hosts}
     children: list[Child] = []
@@ -77,9 +80,11 @@ async def cluster(hosts: Sequence[LanHost], origins: int, folder: Path) -> Async
             Child(member, config, environ) if site is None else PlacedChild(member, config, environ, site.namespace)
         )
     try:
-        for child in children:
-            await child.start()
-        await asyncio.gather(*(child.answer() for child in children))
+        for at in range(0, len(children), _STARTED_AT_ONCE):
+            batch = children[at : at + _STARTED_AT_ONCE]
+            for child in batch:
+                await child.start()
+            await asyncio.gather(*(child.answer() for child in batch))
         if unready := await wait_until_ready(members):
             raise TimeoutError(f"not ready: {unready}")
         sited = {
@@ -114,6 +119,12 @@ async def samples(addresses: Sequence[Address]) -> Mapping[Address, Samples]:
                 return Samples(await answer.text())
 
         return dict(zip(addresses, await asyncio.gather(*map(of, addresses)), strict=True))
+
+
+def _wishes(origins: int) -> dict[Kind, dict[Key, Text]]:
+    """Settings of all: no push ends before every origin has the blob, or copies would still be made amid the pull."""
+    everybody: dict[Key, Text] = {("log", "level"): "error", ("cluster", "replicas"): str(origins)}
+    return {kind: dict(everybody) for kind in Kind} | {Kind.ORIGIN: everybody | {("write_quorum",): str(origins)}}
 
 
 def _peer(kind: Kind, number: int, host: LanHost, folder: Path) -> Member:

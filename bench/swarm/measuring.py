@@ -50,7 +50,7 @@ async def _measured(setting: Setting, hosts: Sequence[LanHost], folder: Path) ->
         for host in hosts:
             host.limit(setting.line_rate * 8)
         before = _Before(await samples(_counting(it)), _agents_cpu(it), _machine())
-        amid = asyncio.create_task(_amid(setting.ideal_seconds / 2, hosts))
+        amid = asyncio.create_task(_amid((setting.arrivals + setting.ideal_seconds) / 2, hosts))
         pulled = await pull_by_all(
             [(each.host, each.child.http) for each in it.agents],
             _REPOSITORY,

@@ -14,6 +14,9 @@ from kraken.core.pieces import MIB
 BRAKED = 0.9
 """With more than this part of the machine's CPU time used, it was the brake and not the links."""
 
+MOST_MBIT = 1100
+"""Of all links together: 50 hosts with 20 Mbit/s, and their origins. Two cores were seen to top out at 1,400."""
+
 
 @dataclass(frozen=True, slots=True)
 class Figures:
@@ -146,6 +149,8 @@ def _notes(report: Report) -> list[str]:
         f"Round trip: {idle:.2f} ms before, {loaded:.0f} ms amid the pull.",
         f"The cores were {costs.busy * 100:.0f} % busy.",
     ]
+    if (total := line * (setting.hosts + setting.origins)) > MOST_MBIT:
+        notes.append(f"The links add up to {total:.0f} Mbit/s: two cores carry {MOST_MBIT} at most.")
     if costs.busy > BRAKED:
         notes.append("THE MACHINE WAS THE BRAKE: these are not the figures of the links.")
     return notes
