@@ -73,6 +73,7 @@ class Metrics:
         self.p2p_peers = self._gauge("p2p_peers", "Peers connected now.")
         self.p2p_swarms = self._gauge("p2p_swarms", "Swarms open now.")
         self.p2p_bans = self._counter("p2p_bans", "Peers banned.", "reason")
+        self.p2p_uploads = self._gauge("p2p_uploads", "Pieces sent now, and pieces that wait for a slot.", "state")
         self.p2p_requests_rejected = self._counter("p2p_requests_rejected", "Requests of peers that were turned down.")
 
     def _tracker(self) -> None:

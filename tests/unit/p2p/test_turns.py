@@ -49,6 +49,17 @@ def test_a_lower_rank_goes_first_and_the_last_one_in_eight_times_once() -> None:
     assert [ticket > 100 for ticket in served[:16]] == ([True] * 7 + [False]) * 2
 
 
+def test_no_rank_is_passed_over_for_ever_not_even_one_in_the_middle() -> None:
+    turns = Turns[int](1)
+    turns.asked(-1, BIG, LARGE, 1)
+    for ticket in range(96):
+        turns.asked(ticket, BIG, ticket % 3 + 1, 1)
+
+    served = _one_after_the_other(turns, -1)
+
+    assert Counter(ticket % 3 + 1 for ticket in served[:32]) == {1: 28, 2: 2, 3: 2}
+
+
 def test_places_are_kept_for_small_blobs_and_for_all_others() -> None:
     turns = Turns[int](4, reserve=1)
 

@@ -10,7 +10,7 @@ import asyncio
 import os
 import random
 import socket
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from itertools import count
@@ -30,7 +30,9 @@ from kraken.p2p.io.buffers import BufferPool
 from kraken.p2p.io.connection import Connection
 from kraken.p2p.io.runner import MAX_BLOCK, Peer, SwarmRunner
 from kraken.p2p.ledger import PeerKey
+from kraken.p2p.priority import SMALL_RANK, Priority
 from kraken.p2p.settings import PeerSettings, SwarmSettings
+from kraken.p2p.turns import Turns
 from kraken.runtime.bandwidth import Traffic
 from kraken.runtime.tasks import Tasks
 from kraken.storage.io.blob_file import BlobFile
@@ -85,8 +87,14 @@ class PeerNode:
         self._bans: OrderedDict[object, float] = OrderedDict()
         self._opening: dict[SwarmId, asyncio.Task[None]] = {}
         self._shaking = 0
+        self._slots = Turns[PeerKey](settings.upload_slots, settings.upload_slots // 8 or 1)
+        self._slot_users: dict[PeerKey, SwarmRunner] = {}
+        self._slots_given: deque[PeerKey] = deque()
+        self._giving_slots = False
         self._listener: socket.socket | None = None
         metrics.p2p_swarms.set_function(lambda: len(self.runners))
+        metrics.p2p_uploads.labels(state="sent").set_function(lambda: self._slots.used)
+        metrics.p2p_uploads.labels(state="waiting").set_function(lambda: self._slots.waiting)
 
     async def start(self) -> None:
         """Listen. Raises: BadConfig, when the address cannot be had."""
@@ -163,6 +171,35 @@ class PeerNode:
 
     def peers_needed(self, swarm: SwarmId) -> None:
         self.on_peers_needed(swarm)
+
+    def ask_slot(self, runner: SwarmRunner, peer: PeerKey, length: int) -> None:
+        rank = SMALL_RANK if self._is_small(runner.blob) else Priority.INTERACTIVE
+        self._slot_users[peer] = runner
+        self._give_slots(self._slots.asked(peer, runner.swarm_id, rank, length))
+
+    def is_waiting_for_slot(self, peer: PeerKey) -> bool:
+        return self._slots.is_waiting(peer)
+
+    def end_slot(self, peer: PeerKey) -> None:
+        self._slot_users.pop(peer, None)
+        self._give_slots(self._slots.ended(peer))
+
+    def _give_slots(self, peers: list[PeerKey]) -> None:
+        """Let those send whose turn it is. Who has sent at once frees a slot: that is seen to here, not deeper."""
+        self._slots_given += peers
+        if self._giving_slots:
+            return
+        self._giving_slots = True
+        try:
+            while self._slots_given:
+                peer = self._slots_given.popleft()
+                if peer in self._slot_users:
+                    self._slot_users[peer].slot_given(peer)
+        finally:
+            self._giving_slots = False
+
+    def _is_small(self, blob: BlobFile) -> bool:
+        return blob.size <= self._settings.small_bytes
 
     # How connections come to be.
 

@@ -96,6 +96,8 @@ class Peer:
     told_held: int = 0
     """The pieces that it was told of when it came; the engine tells it of others once it has joined."""
     asked: int = 0
+    due: BlockSpan | None = None
+    """What is to be sent next, once the node has a slot for it, or is being sent."""
     joined: bool = False
     since: float = 0.0
     received_bytes: int = 0
@@ -126,6 +128,21 @@ class Host(Protocol):
 
     def peers_needed(self, swarm: SwarmId) -> None:
         """The swarm has too few peers."""
+        ...
+
+    def ask_slot(self, runner: SwarmRunner, peer: PeerKey, length: int) -> None:
+        """Something is to be sent to the peer; `runner.slot_given` is called when it may, perhaps at once.
+
+        Args: length, its bytes.
+        """
+        ...
+
+    def is_waiting_for_slot(self, peer: PeerKey) -> bool:
+        """Whether a slot was asked for and is not given yet."""
+        ...
+
+    def end_slot(self, peer: PeerKey) -> None:
+        """The peer's slot is free, or is not waited for any more. Without one, nothing happens."""
         ...
 
 
@@ -221,6 +238,12 @@ class SwarmRunner:
         if not peer.connection.closed:
             peer.connection.start()
 
+    def slot_given(self, key: PeerKey) -> None:
+        """What waited to be sent to the peer may be sent now."""
+        peer = self.peers.get(key)
+        if peer is not None and peer.due is not None:
+            self._serve(peer, peer.due)
+
     def now(self) -> float:
         """The time of the loop, in seconds."""
         return self._loop.time()
@@ -293,7 +316,7 @@ class SwarmRunner:
             self._in_background("store_piece", self._store(peer, piece, buffer))
 
     def span_sent(self, connection: Connection) -> None:
-        self.feed(SpanSent(connection.key))
+        self._end_span(self.peers[connection.key])
 
     def connection_closed(self, connection: Connection, reason: str) -> None:
         peer = self.peers.pop(connection.key)
@@ -301,6 +324,7 @@ class SwarmRunner:
             assembly.filling = False
             self._empty(assembly)
         peer.assemblies.clear()
+        self._host.end_slot(connection.key)
         self._host.metrics.p2p_peers.dec()
         self._host.log.debug(LogEvent.PEER_LEFT, peer=connection.name, reason=reason)
         if not self.peers:
@@ -363,9 +387,17 @@ class SwarmRunner:
                 raise PeerMisbehaved(f"{peer.connection.name} has more than {_MAX_ASKED} requests open")
             self.feed(SpanRequested(peer.connection.key, span))
         elif message.kind is Kind.CANCEL:
-            self.feed(SpanWithdrawn(peer.connection.key, span))
+            self._withdrawn(peer, span)
         else:
             self._rejected(peer, span)
+
+    def _withdrawn(self, peer: Peer, span: BlockSpan) -> None:
+        """The peer no longer wants it. What the engine has ordered already can be stopped while it waits for a slot."""
+        if peer.due == span and self._host.is_waiting_for_slot(peer.connection.key):
+            self._reject(peer, span)
+            self._end_span(peer)
+        else:
+            self.feed(SpanWithdrawn(peer.connection.key, span))
 
     def _rejected(self, peer: Peer, span: BlockSpan) -> None:
         """Without one of its blocks a piece is of no use; the others come, or are rejected one by one."""
@@ -412,7 +444,8 @@ class SwarmRunner:
             case WithdrawAsk(_, piece):
                 self._withdraw(peer, piece)
             case SendSpan(_, span):
-                self._serve(peer, span)
+                peer.due = span
+                self._host.ask_slot(self, peer.connection.key, span.length)
             case RejectSpan(_, span):
                 self._reject(peer, span)
             case ClosePeer(_, reason):
@@ -519,7 +552,14 @@ class SwarmRunner:
             self._send(peer, span)
         else:
             self._reject(peer, span)
-            self.feed(PieceLost(span.piece), SpanSent(peer.connection.key))
+            self.feed(PieceLost(span.piece))
+            self._end_span(peer)
+
+    def _end_span(self, peer: Peer) -> None:
+        """What was to be sent to the peer has been, or will never be."""
+        peer.due = None
+        self._host.end_slot(peer.connection.key)
+        self.feed(SpanSent(peer.connection.key))
 
     def _send(self, peer: Peer, span: BlockSpan) -> None:
         if not peer.connection.closed:

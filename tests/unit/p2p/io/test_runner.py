@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from typing import cast
 
 import pytest
@@ -47,6 +48,8 @@ class RecordedHost:
         self.buffers = BufferPool(16 * MIB)
         self.dialled: list[Candidate] = []
         self.needy: list[SwarmId] = []
+        self.slots_free = True
+        self.waiting_for_slots: set[PeerKey] = set()
 
     def dial(self, _runner: SwarmRunner, candidate: Candidate) -> None:
         self.dialled.append(candidate)
@@ -56,6 +59,18 @@ class RecordedHost:
 
     def peers_needed(self, swarm: SwarmId) -> None:
         self.needy.append(swarm)
+
+    def ask_slot(self, runner: SwarmRunner, peer: PeerKey, _length: int) -> None:
+        if self.slots_free:
+            runner.slot_given(peer)
+        else:
+            self.waiting_for_slots.add(peer)
+
+    def is_waiting_for_slot(self, peer: PeerKey) -> bool:
+        return peer in self.waiting_for_slots
+
+    def end_slot(self, peer: PeerKey) -> None:
+        self.waiting_for_slots.discard(peer)
 
 
 class RecordedConnection:
@@ -67,6 +82,7 @@ class RecordedConnection:
         self.closed = False
         self.payload_at = 0.0
         self.sent: list[wire.Message] = []
+        self.pieces: list[PieceHeader] = []
         self.receiver: SwarmRunner | None = None
 
     def start(self) -> None: ...
@@ -75,6 +91,9 @@ class RecordedConnection:
 
     def send(self, *messages: wire.Message) -> None:
         self.sent += messages
+
+    def send_piece(self, header: PieceHeader, _fd: int, _offset: int) -> None:
+        self.pieces.append(header)
 
     def close(self, reason: str) -> None:
         if not self.closed and self.receiver is not None:
@@ -295,3 +314,24 @@ async def test_the_engine_takes_stock_of_what_the_blob_gained_and_lost() -> None
         stage.runner.take_stock()
 
         assert stage.runner.engine.held == blob.held == 0b10
+
+
+async def test_what_waits_for_a_slot_is_sent_when_it_is_given_and_not_once_it_was_withdrawn() -> None:
+    async with a_swarm(pieces=2) as stage:
+        stage.runner.feed(PieceVerified(None, PieceIndex(0)))
+        await stage.runner.blob.write_piece(PieceIndex(0), stage.blob.piece(PieceIndex(0)))
+        stage.host.slots_free = False
+        peer = stage.peer()
+        stage.say(peer, Flag(Kind.HAVE_NONE))
+        first, second = (Span(Kind.REQUEST, 0, at * STOCK_BLOCK, STOCK_BLOCK) for at in range(2))
+
+        stage.say(peer, first, second, replace(first, kind=Kind.CANCEL))
+
+        assert peer.spans(Kind.REJECT) == [replace(first, kind=Kind.REJECT)]
+        assert peer.pieces == []
+        assert stage.host.waiting_for_slots == {peer.key}
+        stage.host.waiting_for_slots.clear()
+        stage.runner.slot_given(peer.key)
+        assert peer.pieces == [PieceHeader(0, STOCK_BLOCK, STOCK_BLOCK)]
+        stage.say(peer, replace(second, kind=Kind.CANCEL))
+        assert peer.spans(Kind.REJECT) == [replace(first, kind=Kind.REJECT)], "it is being sent"

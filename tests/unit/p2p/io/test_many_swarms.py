@@ -1,0 +1,75 @@
+"""One node with many swarms: who is served first, and how much of the host each of them gets."""
+
+from __future__ import annotations
+
+from tests.helpers.blobs import Blob, a_blob
+from tests.helpers.peer_sites import Site, sites, until
+
+from kraken.core.peers import Role
+from kraken.core.pieces import BLOCK_LENGTH, KIB, MIB
+from kraken.p2p.settings import PeerSettings
+from kraken.runtime.bandwidth import BandwidthSettings
+
+FEW_SLOTS = PeerSettings(upload_slots=4)
+SLOW_LINK = BandwidthSettings(send_bytes_per_second=16 * MIB)
+
+
+def sent(site: Site, blob: Blob) -> int:
+    """Bytes of a blob that were given to peers which are still connected, or are being given."""
+    runner = site.node.runners.get(blob.metainfo.swarm)
+    return sum(peer.sent_bytes for peer in runner.peers.values()) if runner is not None else 0
+
+
+def waiting(site: Site) -> float:
+    return site.metrics.value("kraken_p2p_uploads", state="waiting")
+
+
+async def test_a_small_blob_does_not_wait_for_the_large_one_that_all_others_want() -> None:
+    large, small = a_blob(pieces=300, seed=1), a_blob(pieces=1, tail=1000, seed=2)
+    async with sites(Role.ORIGIN, *[Role.AGENT] * 7, settings=FEW_SLOTS) as (origin, *agents):
+        await origin.put(large)
+        await origin.put(small)
+        origin.traffic.set_limits(BandwidthSettings(send_bytes_per_second=64 * KIB))  # 12 s for three pieces
+        for agent in agents[:6]:
+            await agent.fetch(large, origin.candidate)
+        await until(lambda: waiting(origin) > 0)
+
+        runner = await agents[6].fetch(small, origin.candidate)
+        await until(lambda: runner.engine.complete)
+
+        assert sent(origin, large) == 3 * BLOCK_LENGTH
+        assert waiting(origin) > 0
+
+
+async def test_two_swarms_share_the_slots_by_bytes_however_many_ask() -> None:
+    crowded, lonely = a_blob(pieces=300, seed=1), a_blob(pieces=300, seed=2)
+    async with sites(Role.ORIGIN, *[Role.AGENT] * 8, settings=FEW_SLOTS) as (origin, *agents):
+        await origin.put(crowded)
+        await origin.put(lonely)
+        origin.traffic.set_limits(SLOW_LINK)
+        for agent in agents[:6]:
+            await agent.fetch(crowded, origin.candidate)
+        for agent in agents[6:]:
+            await agent.fetch(lonely, origin.candidate)
+
+        await until(lambda: sent(origin, lonely) > 0 and waiting(origin) > 0)
+        before = sent(origin, crowded), sent(origin, lonely)
+        await until(lambda: sent(origin, crowded) - before[0] >= 60 * BLOCK_LENGTH)
+
+        ratio = (sent(origin, lonely) - before[1]) / (sent(origin, crowded) - before[0])
+        assert 0.75 < ratio < 1.25
+
+
+async def test_slots_come_back_whatever_ends_a_connection() -> None:
+    blob = a_blob(pieces=300)
+    async with sites(Role.ORIGIN, *[Role.AGENT] * 6, settings=FEW_SLOTS) as (origin, *agents):
+        await origin.put(blob)
+        origin.traffic.set_limits(SLOW_LINK)
+        runners = [await agent.fetch(blob, origin.candidate) for agent in agents]
+        await until(lambda: waiting(origin) > 0)
+
+        for runner in runners:
+            runner.close()
+
+        await until(lambda: waiting(origin) == 0)
+        assert origin.metrics.value("kraken_p2p_uploads", state="sent") == 0
