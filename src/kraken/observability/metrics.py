@@ -74,6 +74,9 @@ class Metrics:
         self.p2p_swarms = self._gauge("p2p_swarms", "Swarms open now.")
         self.p2p_bans = self._counter("p2p_bans", "Peers banned.", "reason")
         self.p2p_uploads = self._gauge("p2p_uploads", "Pieces sent now, and pieces that wait for a slot.", "state")
+        self.p2p_requested_bytes = self._gauge(
+            "p2p_requested_bytes", "Bytes of pieces asked of peers, and not come yet."
+        )
         self.p2p_requests_rejected = self._counter("p2p_requests_rejected", "Requests of peers that were turned down.")
 
     def _tracker(self) -> None:

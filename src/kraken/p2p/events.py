@@ -138,6 +138,16 @@ class DemandChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class AllowanceChanged:
+    """So many requests may be outstanding, late ones included, while other swarms of this host ask too.
+
+    `requests` is 1 or more; None when nobody else sets a limit.
+    """
+
+    requests: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class PeersOffered:
     """The tracker named peers."""
 
@@ -174,6 +184,7 @@ Event = (
     | PeersOffered
     | DialFailed
     | Tick
+    | AllowanceChanged
 )
 
 

@@ -57,7 +57,8 @@ class PeerSettings:
         64 * MIB,
         unit=Unit.BYTES,
         low=16 * MIB,
-        meaning="Memory for pieces on their way from the network to the disk. When it is used up, reading pauses.",
+        meaning="Memory for pieces on their way from the network to the disk. When it is used up, reading pauses. "
+        "Swarms that fetch at the same time ask for no more than this together, so that what comes finds room.",
     )
     ban_seconds: float = setting(
         600.0, unit=Unit.SECONDS, low=0, meaning="A peer that was proven to send bad pieces is shut out for this long."

@@ -8,6 +8,7 @@ actions. Invariants, whatever the order of events:
 - no more than `requests_per_peer` pieces are asked of a peer, or one more while queues are long;
 - no more than `requests_total` are asked of all agents together, or in proportion as many more as there are more
   connections, or longer queues, than usual;
+- no more are asked of anybody than the allowance, if there is one, except those that were before it was lowered;
 - a piece that is held is never asked for, and a piece that nobody sent is never held.
 """
 
@@ -25,6 +26,7 @@ from kraken.p2p.bitfield import between, every_nth, everything
 from kraken.p2p.dialing import Candidate, DialPlan
 from kraken.p2p.events import (
     Action,
+    AllowanceChanged,
     AskPiece,
     AskTracker,
     BanPeer,
@@ -130,6 +132,8 @@ class Swarm:
         self.settings = settings
         self.held = held
         self.wanted = False
+        self.allowance: int | None = None
+        """How many requests may be outstanding, as the host's other swarms leave room; None for no such limit."""
         self.neighbours: dict[PeerKey, Neighbour] = {}
         self._rng = rng
         self._all = everything(pieces.count)
@@ -171,6 +175,7 @@ class Swarm:
             ReaderMoved: self._reader_moved,
             ReaderLeft: self._reader_left,
             DemandChanged: self._demand_changed,
+            AllowanceChanged: self._allowance_changed,
             PeersOffered: self._peers_offered,
             DialFailed: self._dial_failed,
             Tick: self._tick,
@@ -179,6 +184,22 @@ class Swarm:
     @property
     def complete(self) -> bool:
         return self.held == self._all
+
+    @property
+    def requested(self) -> int:
+        """Pieces that are asked for and have not come; one that is asked of two peers counts twice."""
+        return self._ledger.total
+
+    @property
+    def appetite(self) -> int:
+        """How many pieces could be asked for at once, if no other swarm were there: of peers that have what we miss."""
+        missing = self._all & ~self.held
+        askable = sum(
+            self._most_of_an_agent() if each.role is _AGENT else self._most_of_an_origin()
+            for each in self.neighbours.values()
+            if each.pieces & missing and not each.choking
+        )
+        return min(askable, self._most(), missing.bit_count())
 
     def handle(self, event: Event, now: float) -> list[Action]:
         """Take in what happened at `now` (monotonic seconds). Returns: what is to be done, in this order."""
@@ -362,6 +383,10 @@ class Swarm:
         self._dial()
         self._ask(now)
 
+    def _allowance_changed(self, event: AllowanceChanged, now: float) -> None:
+        self.allowance = event.requests
+        self._ask(now)
+
     # Time passes.
 
     def _tick(self, _event: Tick, now: float) -> None:
@@ -437,22 +462,29 @@ class Swarm:
 
     def _has_few(self) -> bool:
         """Whether few requests are outstanding, so that the pipeline may soon run dry."""
-        return self._ledger.total <= self._at_agents // _FEW
+        usual = self._at_agents if self.allowance is None else min(self._at_agents, self.allowance)
+        return self._ledger.total <= usual // _FEW
 
     def _room(self) -> int:
-        """How many more requests may go out now.
+        """How many more requests may go out now."""
+        return max(min(self._most() - self._ledger.total, self._allowed()), 0) if self.wanted else 0
+
+    def _allowed(self) -> int:
+        """How many more requests the other swarms of this host leave room for."""
+        return self.pieces.count if self.allowance is None else self.allowance - self._ledger.total
+
+    def _most(self) -> int:
+        """How many requests may be outstanding, as far as this swarm is concerned.
 
         Who has many connections, or whose peers have long queues, is in the thick of a crowd: its requests wait the
         longest, and with as many as the others it would get less than they do. Those at origins, which wait longer
         still, are not counted.
         """
-        if not self.wanted:
-            return 0
-        ledger, connections, usual = self._ledger, len(self.neighbours), 2 * self.settings.dial
+        connections, usual = len(self.neighbours), 2 * self.settings.dial
         most = self._at_agents * max(connections, usual, min(self._queue() + 1, self.settings.accept)) // usual
         if self._origins:
-            most += sum(map(ledger.count, self._origins))
-        return max(most - ledger.total, 0)
+            most += sum(map(self._ledger.count, self._origins))
+        return most
 
     def _queue(self) -> int:
         """How many requests wait at a neighbour that is an agent, on average."""
@@ -475,7 +507,7 @@ class Swarm:
         """
         ledger = self._ledger
         of_agent, of_origin = self._most_of_an_agent(), self._most_of_an_origin()
-        room = self._room() if at_most is None else at_most
+        room = self._room() if at_most is None else min(at_most, self._allowed())
         free = self._all & ~self.held & ~ledger.outstanding
         late = ledger.late & ~self.held
         queue = self._worth_asking(peers, free | late, free & ~reserved | late)

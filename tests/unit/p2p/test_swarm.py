@@ -14,6 +14,7 @@ from kraken.core.pieces import KIB, PieceIndex, Pieces
 from kraken.p2p.bitfield import everything, members
 from kraken.p2p.dialing import Candidate, Dial
 from kraken.p2p.events import (
+    AllowanceChanged,
     AskPiece,
     AskTracker,
     BanPeer,
@@ -486,3 +487,42 @@ def test_the_held_set_is_what_was_verified() -> None:
         swarm.handle(PieceVerified(None, PieceIndex(number)), 0.0)
 
     assert list(members(swarm.held)) == [1, 4]
+
+
+def test_an_allowance_limits_what_is_asked_of_everybody_until_it_changes() -> None:
+    swarm = a_swarm()
+    swarm.handle(DemandChanged(wanted=True), 0.0)
+    swarm.handle(AllowanceChanged(3), 0.0)
+    for number in range(1, 6):
+        joined(swarm, PeerKey(number), everything(COUNT), Role.ORIGIN if number == 5 else Role.AGENT)
+
+    assert swarm.requested == 3
+    assert len(swarm.handle(AllowanceChanged(5), 0.1)) == 2
+    assert swarm.handle(AllowanceChanged(1), 0.2) == []
+    assert swarm.requested == 5
+    assert len(swarm.handle(AllowanceChanged(None), 0.3)) == 3, "two of each agent; the origin has nothing else"
+
+
+def test_the_appetite_is_what_peers_could_be_asked_for_whatever_the_allowance() -> None:
+    swarm = a_swarm()
+    swarm.handle(DemandChanged(wanted=True), 0.0)
+    assert swarm.appetite == 0
+    swarm.handle(AllowanceChanged(1), 0.0)
+    joined(swarm, ANNA, 0b1)
+    assert swarm.appetite == 2
+    joined(swarm, BERT, 0)
+    assert swarm.appetite == 2
+    joined(swarm, ORIGIN, everything(COUNT), Role.ORIGIN)
+    assert swarm.appetite == 4
+    assert swarm.requested == 1
+
+
+def test_not_even_an_origin_that_is_only_tried_is_asked_beyond_the_allowance() -> None:
+    swarm = a_swarm()
+    joined(swarm, ANNA, everything(COUNT))
+    joined(swarm, ORIGIN, everything(COUNT), Role.ORIGIN)
+    swarm.handle(AllowanceChanged(1), 0.0)
+
+    swarm.handle(DemandChanged(wanted=True), 0.0)
+
+    assert swarm.requested == 1

@@ -24,13 +24,14 @@ from kraken.observability.logs import Log
 from kraken.observability.metrics import Metrics
 from kraken.p2p import wire
 from kraken.p2p.dialing import Candidate
-from kraken.p2p.events import DialFailed
+from kraken.p2p.events import AllowanceChanged, DialFailed
 from kraken.p2p.handshake import HANDSHAKE_BYTES, KR_HAVE_ID, Handshake, Introduction
 from kraken.p2p.io.buffers import BufferPool
 from kraken.p2p.io.connection import Connection
 from kraken.p2p.io.runner import MAX_BLOCK, Peer, SwarmRunner
 from kraken.p2p.ledger import PeerKey
 from kraken.p2p.priority import SMALL_RANK, Priority
+from kraken.p2p.request_budget import Wish, share_out
 from kraken.p2p.settings import PeerSettings, SwarmSettings
 from kraken.p2p.turns import Turns
 from kraken.runtime.bandwidth import Traffic
@@ -87,12 +88,14 @@ class PeerNode:
         self._bans: OrderedDict[object, float] = OrderedDict()
         self._opening: dict[SwarmId, asyncio.Task[None]] = {}
         self._shaking = 0
+        self._sharing: asyncio.Handle | None = None
         self._slots = Turns[PeerKey](settings.upload_slots, settings.upload_slots // 8 or 1)
         self._slot_users: dict[PeerKey, SwarmRunner] = {}
         self._slots_given: deque[PeerKey] = deque()
         self._giving_slots = False
         self._listener: socket.socket | None = None
         metrics.p2p_swarms.set_function(lambda: len(self.runners))
+        metrics.p2p_requested_bytes.set_function(self._requested_bytes)
         metrics.p2p_uploads.labels(state="sent").set_function(lambda: self._slots.used)
         metrics.p2p_uploads.labels(state="waiting").set_function(lambda: self._slots.waiting)
 
@@ -120,6 +123,8 @@ class PeerNode:
             self._listener.close()
             self._listener = None
         await self.tasks.close()
+        if self._sharing is not None:
+            self._sharing.cancel()
         for runner in list(self.runners.values()):
             runner.close()
         self.runners.clear()
@@ -172,6 +177,25 @@ class PeerNode:
     def peers_needed(self, swarm: SwarmId) -> None:
         self.on_peers_needed(swarm)
 
+    def demand_changed(self) -> None:
+        if self._sharing is not None:
+            self._sharing.cancel()
+            self._sharing = None
+        wishes = {
+            runner.swarm_id: Wish(runner.priority, runner.blob.metainfo.pieces.piece_length, runner.engine.appetite)
+            for runner in self.runners.values()
+            if runner.priority is not None and not self._is_small(runner.blob)
+        }
+        shares = share_out(wishes, self._settings.buffer_bytes)
+        for runner in self.runners.values():
+            allowance = shares.get(runner.swarm_id)
+            if allowance != runner.engine.allowance:
+                runner.feed(AllowanceChanged(allowance))
+
+    def appetite_changed(self) -> None:
+        if self._sharing is None:
+            self._sharing = asyncio.get_running_loop().call_soon(self.demand_changed)
+
     def ask_slot(self, runner: SwarmRunner, peer: PeerKey, length: int) -> None:
         rank = SMALL_RANK if self._is_small(runner.blob) else Priority.INTERACTIVE
         self._slot_users[peer] = runner
@@ -197,6 +221,9 @@ class PeerNode:
                     self._slot_users[peer].slot_given(peer)
         finally:
             self._giving_slots = False
+
+    def _requested_bytes(self) -> int:
+        return sum(it.engine.requested * it.blob.metainfo.pieces.piece_length for it in self.runners.values())
 
     def _is_small(self, blob: BlobFile) -> bool:
         return blob.size <= self._settings.small_bytes
@@ -351,7 +378,7 @@ class PeerNode:
     # What time does.
 
     async def _sweep(self) -> None:
-        """Close what stalls or idles, keep the rest alive, and return idle memory."""
+        """Close what stalls or idles, keep the rest alive, share out requests anew, and return idle memory."""
         while True:
             await asyncio.sleep(_SWEEP_SECONDS)
             now = asyncio.get_running_loop().time()
@@ -363,6 +390,7 @@ class PeerNode:
                     self.forget(runner.swarm_id)
             if not self.buffers.used_bytes:
                 self.buffers.trim()
+            self.demand_changed()
 
     def _look_after(self, connection: Connection, now: float) -> None:
         settings = self._settings

@@ -52,6 +52,7 @@ from kraken.p2p.handshake import KR_HAVE_ID, STOCK_BLOCK, Introduction
 from kraken.p2p.io.buffers import Buffer, BufferPool
 from kraken.p2p.io.connection import Connection
 from kraken.p2p.ledger import PeerKey
+from kraken.p2p.priority import Priority
 from kraken.p2p.settings import SwarmSettings
 from kraken.p2p.swarm import Swarm
 from kraken.p2p.upload_slots import BlockSpan, RejectSpan, SendSpan
@@ -130,6 +131,14 @@ class Host(Protocol):
         """The swarm has too few peers."""
         ...
 
+    def demand_changed(self) -> None:
+        """A swarm wants pieces, or no longer, or with another priority: share out what may be asked of peers."""
+        ...
+
+    def appetite_changed(self) -> None:
+        """A swarm could ask for more: share out soon what may be asked of peers."""
+        ...
+
     def ask_slot(self, runner: SwarmRunner, peer: PeerKey, length: int) -> None:
         """Something is to be sent to the peer; `runner.slot_given` is called when it may, perhaps at once.
 
@@ -164,6 +173,7 @@ class SwarmRunner:
         self._inbox: deque[Event] = deque()
         self._running = False
         self._demand = 0
+        self._priority = Priority.INTERACTIVE
         self._timer: asyncio.TimerHandle | None = None
         self._listeners: list[Callable[[PieceIndex, Role | None, int], None]] = []
         self._closed = False
@@ -199,7 +209,19 @@ class SwarmRunner:
         if not before:
             self.failure = None  # there may be room again
         if bool(before) != bool(self._demand):
+            self._host.demand_changed()  # first, for what it wants is asked for at once
             self.feed(DemandChanged(wanted=bool(self._demand)))
+
+    @property
+    def priority(self) -> Priority | None:
+        """How urgently the blob is fetched; None while it is not."""
+        return self._priority if self._demand else None
+
+    def prioritize(self, priority: Priority) -> None:
+        """Fetch the blob with this priority from now on."""
+        if priority is not self._priority:
+            self._priority = priority
+            self._host.demand_changed()
 
     def take_stock(self) -> None:
         """Let the engine know what the blob holds, after that may have changed by other means than this swarm."""
@@ -273,7 +295,7 @@ class SwarmRunner:
             case wire.Have(piece):
                 self.feed(PeerHas(connection.key, 1 << self._index(peer, piece)))
             case wire.Bitfield(payload):
-                self.feed(PeerHas(connection.key, self._admitted_bitfield(payload)))
+                self._has(peer, self._admitted_bitfield(payload))
             case wire.Span():
                 self._span(peer, message)
             case wire.Hint() | wire.PieceHeader():
@@ -362,11 +384,17 @@ class SwarmRunner:
     def _flag(self, peer: Peer, kind: Kind) -> None:
         key = peer.connection.key
         if kind is Kind.HAVE_ALL:
-            self.feed(PeerHas(key, bitfield.everything(self.blob.metainfo.pieces.count)))
+            self._has(peer, bitfield.everything(self.blob.metainfo.pieces.count))
         elif kind in (Kind.CHOKE, Kind.UNCHOKE):
             if kind is Kind.CHOKE:
                 self._choked(peer)
             self.feed(PeerChoked(key, kind is Kind.CHOKE))
+
+    def _has(self, peer: Peer, pieces: int) -> None:
+        """A peer says all that it has."""
+        self.feed(PeerHas(peer.connection.key, pieces))
+        if self._demand:
+            self._host.appetite_changed()
 
     def _choked(self, peer: Peer) -> None:
         """Source: BEP 6: a peer that speaks it rejects each request that a choke voids; BEP 3: others say nothing."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tests.helpers.blobs import Blob, a_blob
 from tests.helpers.peer_sites import Site, sites, until
 
 from kraken.core.peers import Role
 from kraken.core.pieces import BLOCK_LENGTH, KIB, MIB
+from kraken.p2p.priority import Priority
 from kraken.p2p.settings import PeerSettings
 from kraken.runtime.bandwidth import BandwidthSettings
 
@@ -73,3 +76,25 @@ async def test_slots_come_back_whatever_ends_a_connection() -> None:
 
         await until(lambda: waiting(origin) == 0)
         assert origin.metrics.value("kraken_p2p_uploads", state="sent") == 0
+
+
+async def test_swarms_that_fetch_at_once_share_what_may_be_asked_for_and_one_alone_asks_for_all_it_can() -> None:
+    blobs = [a_blob(pieces=300, seed=seed) for seed in range(2)]
+    async with sites(Role.AGENT, *[Role.ORIGIN] * 4, settings=PeerSettings(buffer_bytes=16 * MIB)) as (agent, *origins):
+        agent.node._settings = replace(agent.node._settings, buffer_bytes=3 * MIB)
+        for origin in origins:
+            for blob in blobs:
+                await origin.put(blob)
+            origin.traffic.set_limits(BandwidthSettings(send_bytes_per_second=64 * KIB))
+        candidates = [origin.candidate for origin in origins]
+
+        first = await agent.fetch(blobs[0], *candidates)
+        await until(lambda: first.engine.requested == 8)
+        second = await agent.fetch(blobs[1], *candidates)
+        await until(lambda: second.engine.requested == 6)
+        assert (first.engine.allowance, second.engine.allowance) == (6, 6)
+
+        second.prioritize(Priority.BACKGROUND)
+        assert (first.engine.allowance, second.engine.allowance) == (8, 4)
+        second.demand(-1)
+        assert (first.engine.allowance, second.engine.allowance) == (None, None)

@@ -49,6 +49,7 @@ class RecordedHost:
         self.dialled: list[Candidate] = []
         self.needy: list[SwarmId] = []
         self.slots_free = True
+        self.appetite_changes = 0
         self.waiting_for_slots: set[PeerKey] = set()
 
     def dial(self, _runner: SwarmRunner, candidate: Candidate) -> None:
@@ -59,6 +60,11 @@ class RecordedHost:
 
     def peers_needed(self, swarm: SwarmId) -> None:
         self.needy.append(swarm)
+
+    def demand_changed(self) -> None: ...
+
+    def appetite_changed(self) -> None:
+        self.appetite_changes += 1
 
     def ask_slot(self, runner: SwarmRunner, peer: PeerKey, _length: int) -> None:
         if self.slots_free:
@@ -335,3 +341,12 @@ async def test_what_waits_for_a_slot_is_sent_when_it_is_given_and_not_once_it_wa
         assert peer.pieces == [PieceHeader(0, STOCK_BLOCK, STOCK_BLOCK)]
         stage.say(peer, replace(second, kind=Kind.CANCEL))
         assert peer.spans(Kind.REJECT) == [replace(first, kind=Kind.REJECT)], "it is being sent"
+
+
+async def test_a_peer_that_says_what_it_has_makes_the_host_share_out_requests_anew() -> None:
+    async with a_swarm() as stage:
+        stage.say(stage.peer(), Flag(Kind.HAVE_ALL))
+        assert stage.host.appetite_changes == 1
+        stage.runner.demand(-1)
+        stage.say(stage.peer(), Flag(Kind.HAVE_ALL))
+        assert stage.host.appetite_changes == 1
