@@ -507,7 +507,7 @@ class Swarm:
         """
         ledger = self._ledger
         of_agent, of_origin = self._most_of_an_agent(), self._most_of_an_origin()
-        room = self._room() if at_most is None else min(at_most, self._allowed())
+        room = self._room() if at_most is None else at_most
         free = self._all & ~self.held & ~ledger.outstanding
         late = ledger.late & ~self.held
         queue = self._worth_asking(peers, free | late, free & ~reserved | late)
