@@ -71,6 +71,9 @@ class Metrics:
         )
         self.p2p_pieces = self._counter("p2p_pieces", "Pieces that arrived, by what they turned out to be.", "result")
         self.p2p_peers = self._gauge("p2p_peers", "Peers connected now.")
+        self.p2p_connections_displaced = self._counter(
+            "p2p_connections_displaced", "Peers parted from because another swarm needed the connection more."
+        )
         self.p2p_swarms = self._gauge("p2p_swarms", "Swarms open now.")
         self.p2p_bans = self._counter("p2p_bans", "Peers banned.", "reason")
         self.p2p_uploads = self._gauge("p2p_uploads", "Pieces sent now, and pieces that wait for a slot.", "state")

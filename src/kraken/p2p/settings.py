@@ -19,7 +19,11 @@ class PeerSettings:
 
     listen: Address = setting(Address("127.0.0.1", 0), meaning="Where other peers connect. Port 0 takes any free port.")
     max_connections: int = setting(
-        1024, low=1, high=16384, meaning="Peer connections at once, over all swarms; more are refused at the door."
+        1024,
+        low=1,
+        high=16384,
+        meaning="Peer connections at once, over all swarms. Beyond it one is closed on which nothing is under way, of "
+        "swarms that nobody here waits for first; without such a one the newcomer is refused.",
     )
     handshake_seconds: float = setting(
         5.0, unit=Unit.SECONDS, low=0.1, high=60, meaning="A connection that has not shaken hands by then is closed."

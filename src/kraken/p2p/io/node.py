@@ -23,6 +23,7 @@ from kraken.observability.events import Event as LogEvent
 from kraken.observability.logs import Log
 from kraken.observability.metrics import Metrics
 from kraken.p2p import wire
+from kraken.p2p.connection_budget import Crew, givers, least_missed
 from kraken.p2p.dialing import Candidate
 from kraken.p2p.events import AllowanceChanged, DialFailed
 from kraken.p2p.handshake import HANDSHAKE_BYTES, KR_HAVE_ID, Handshake, Introduction
@@ -42,6 +43,8 @@ _BACKLOG = 512
 _SWEEP_SECONDS = 1.0
 _ACCEPT_PAUSE_SECONDS = 1.0
 _MAX_BANS = 10_000
+_DOOR_PART = 16
+"""One in so many connections more than the limit may shake hands: which swarm a newcomer is for, only that tells."""
 
 
 class Shelf(Protocol):
@@ -88,6 +91,7 @@ class PeerNode:
         self._bans: OrderedDict[object, float] = OrderedDict()
         self._opening: dict[SwarmId, asyncio.Task[None]] = {}
         self._shaking = 0
+        self._at_the_door = max(1, settings.max_connections // _DOOR_PART)
         self._sharing: asyncio.Handle | None = None
         self._slots = Turns[PeerKey](settings.upload_slots, settings.upload_slots // 8 or 1)
         self._slot_users: dict[PeerKey, SwarmRunner] = {}
@@ -247,7 +251,7 @@ class PeerNode:
                 loop.remove_reader(self._listener.fileno())
                 loop.call_later(_ACCEPT_PAUSE_SECONDS, self._listen)
                 return
-            if self._open() >= self._settings.max_connections:
+            if self._open() >= self._settings.max_connections + self._at_the_door:
                 sock.close()
                 continue
             sock.setblocking(False)
@@ -259,7 +263,7 @@ class PeerNode:
         if theirs.peer == self.peer_id or self._banned(theirs.peer):
             return False
         runner = await self._find(theirs.swarm)
-        if runner is None or not self._has_room(runner):
+        if runner is None or not self._has_room(runner) or not self._has_place(runner):
             return False
         await asyncio.get_running_loop().sock_sendall(sock, Handshake(theirs.swarm, self.peer_id).encode())
         return self._attach(runner, sock, theirs, remote, dialled=None)
@@ -267,7 +271,7 @@ class PeerNode:
     async def _dial(self, runner: SwarmRunner, candidate: Candidate) -> None:
         address = candidate.address
         attached = False
-        if not self._banned(address) and self._open() < self._settings.max_connections:
+        if not self._banned(address) and self._has_place(runner):
             with suppress(OSError):  # mostly that this process may open no more files
                 sock = _socket_for(address)
                 sock.setblocking(False)
@@ -304,6 +308,8 @@ class PeerNode:
         self, runner: SwarmRunner, sock: socket.socket, theirs: Handshake, address: Address, dialled: Address | None
     ) -> bool:
         if self.runners.get(runner.swarm_id) is not runner or not self._settle_double(runner, theirs.peer, dialled):
+            return False
+        if not self._make_place(runner):
             return False
         self._tune(sock)
         connection = Connection(PeerKey(next(self._keys)), str(address), sock, runner.limits, runner, self._traffic)
@@ -370,7 +376,34 @@ class PeerNode:
         return len(runner.peers) < self._swarm_settings.accept
 
     def _open(self) -> int:
-        return self._shaking + sum(len(runner.peers) for runner in self.runners.values())
+        return self._shaking + self._connected()
+
+    def _connected(self) -> int:
+        return sum(len(runner.peers) for runner in self.runners.values())
+
+    def _has_place(self, runner: SwarmRunner) -> bool:
+        """Whether a further connection of a swarm is worth its handshake."""
+        return self._connected() < self._settings.max_connections or self._to_be_closed_for(runner) is not None
+
+    def _make_place(self, runner: SwarmRunner) -> bool:
+        """Close the connection that matters least, if there has to be a place; whether there is one now."""
+        if self._connected() < self._settings.max_connections:
+            return True
+        peer = self._to_be_closed_for(runner)
+        if peer is None:
+            return False
+        peer.connection.close("another swarm needs the connection more")
+        self.metrics.p2p_connections_displaced.inc()
+        return True
+
+    def _to_be_closed_for(self, runner: SwarmRunner) -> Peer | None:
+        others = [_crew(other) for other in self.runners.values() if other is not runner]
+        for swarm in givers(_crew(runner), others):
+            peers = self.runners[swarm].peers
+            least = least_missed(peer.link() for peer in peers.values())
+            if least is not None:
+                return peers[least]
+        return None
 
     def _banned(self, identity: PeerId | Address) -> bool:
         return self._bans.get(identity, 0.0) > asyncio.get_running_loop().time()
@@ -400,6 +433,10 @@ class PeerNode:
             connection.close("idle")
         elif now - connection.sent_at > settings.idle_seconds / 3 and not connection.sending:
             connection.keep_alive()
+
+
+def _crew(runner: SwarmRunner) -> Crew:
+    return Crew(runner.swarm_id, runner.priority is not None, len(runner.peers))
 
 
 def _socket_for(address: Address) -> socket.socket:

@@ -21,6 +21,7 @@ from kraken.observability.events import Event as LogEvent
 from kraken.observability.logs import Log
 from kraken.observability.metrics import Metrics
 from kraken.p2p import bitfield, wire
+from kraken.p2p.connection_budget import Link
 from kraken.p2p.dialing import Candidate, Dial
 from kraken.p2p.events import (
     Action,
@@ -103,11 +104,18 @@ class Peer:
     since: float = 0.0
     received_bytes: int = 0
     sent_bytes: int = 0
+    sent_at: float = 0.0
+    """When a piece, or part of one, had last been sent."""
 
     @property
     def block(self) -> int:
         """Bytes that one request to this peer may ask for."""
         return min(self.introduction.max_block, MAX_BLOCK) if self.introduction.is_kraken else STOCK_BLOCK
+
+    def link(self) -> Link:
+        """The connection, as the budget of connections sees it."""
+        busy = bool(self.asked or self.assemblies or self.due or self.connection.sending)
+        return Link(self.connection.key, busy, max(self.since, self.connection.payload_at, self.sent_at))
 
 
 class Host(Protocol):
@@ -338,7 +346,9 @@ class SwarmRunner:
             self._in_background("store_piece", self._store(peer, piece, buffer))
 
     def span_sent(self, connection: Connection) -> None:
-        self._end_span(self.peers[connection.key])
+        peer = self.peers[connection.key]
+        peer.sent_at = self.now()
+        self._end_span(peer)
 
     def connection_closed(self, connection: Connection, reason: str) -> None:
         peer = self.peers.pop(connection.key)

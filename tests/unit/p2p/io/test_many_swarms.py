@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
+import pytest
 from tests.helpers.blobs import Blob, a_blob
-from tests.helpers.peer_sites import Site, sites, until
+from tests.helpers.peer_sites import Scripted, Site, sites, until
 
 from kraken.core.peers import Role
 from kraken.core.pieces import BLOCK_LENGTH, KIB, MIB
+from kraken.p2p import wire
 from kraken.p2p.priority import Priority
 from kraken.p2p.settings import PeerSettings
 from kraken.runtime.bandwidth import BandwidthSettings
@@ -98,3 +101,72 @@ async def test_swarms_that_fetch_at_once_share_what_may_be_asked_for_and_one_alo
         assert (first.engine.allowance, second.engine.allowance) == (8, 4)
         second.demand(-1)
         assert (first.engine.allowance, second.engine.allowance) == (None, None)
+
+
+def displaced(site: Site) -> float:
+    return site.metrics.value("kraken_p2p_connections_displaced_total")
+
+
+async def silent_peers(site: Site, blob: Blob, names: str) -> list[Scripted]:
+    """Connections of peers that hold nothing and ask for nothing, one after the other."""
+    peers = []
+    for name in names:
+        runner = site.node.runners.get(blob.metainfo.swarm)
+        before = len(runner.peers) if runner is not None else 0
+        peers.append(await Scripted.dial(site, blob.metainfo.swarm, name.encode() * 20))
+        peers[-1].say(wire.Flag(wire.Kind.HAVE_NONE))
+        await until(lambda: connections(site, blob) == before + 1)  # noqa: B023 - it ends before the next round
+    return peers
+
+
+def connections(site: Site, blob: Blob) -> int:
+    runner = site.node.runners.get(blob.metainfo.swarm)
+    return len(runner.peers) if runner is not None else 0
+
+
+async def test_a_swarm_with_few_connections_gets_one_of_the_swarm_with_most_until_they_are_even() -> None:
+    many, few = a_blob(pieces=3, seed=1), a_blob(pieces=3, seed=2)
+    async with sites(Role.ORIGIN, settings=PeerSettings(max_connections=3)) as (origin,):
+        await origin.put(many)
+        await origin.put(few)
+        first, *others = await silent_peers(origin, many, "abc")
+
+        others += await silent_peers(origin, few, "x")
+
+        assert await first.is_closed()
+        assert (connections(origin, many), connections(origin, few), displaced(origin)) == (2, 1, 1)
+        with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+            await Scripted.dial(origin, few.metainfo.swarm, b"y" * 20)
+        assert (connections(origin, many), connections(origin, few), displaced(origin)) == (2, 1, 1)
+        assert len(others) == 3, "who is forgotten here is closed"
+
+
+async def test_a_connection_with_a_piece_under_way_is_never_closed_for_another() -> None:
+    many, few = a_blob(pieces=3, seed=1), a_blob(pieces=3, seed=2)
+    async with sites(Role.ORIGIN, settings=PeerSettings(max_connections=2)) as (origin,):
+        await origin.put(many)
+        await origin.put(few)
+        origin.traffic.set_limits(BandwidthSettings(send_bytes_per_second=64 * KIB))
+        peers = await silent_peers(origin, many, "ab")
+        for peer in peers:
+            peer.say(wire.Span(wire.Kind.REQUEST, 0, 0, BLOCK_LENGTH))
+        await until(lambda: sent(origin, many) == 2 * BLOCK_LENGTH)
+
+        with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+            await Scripted.dial(origin, few.metainfo.swarm)
+
+        assert (connections(origin, many), displaced(origin)) == (2, 0)
+
+
+async def test_who_fetches_finds_a_place_among_connections_that_only_wait() -> None:
+    held, wanted = a_blob(pieces=3, seed=1), a_blob(pieces=3, seed=2)
+    async with sites(Role.AGENT, Role.ORIGIN, settings=PeerSettings(max_connections=1)) as (agent, origin):
+        await agent.put(held)
+        await origin.put(wanted)
+        (idle,) = await silent_peers(agent, held, "a")
+
+        runner = await agent.fetch(wanted, origin.candidate)
+
+        await until(lambda: runner.engine.complete)
+        assert await idle.is_closed()
+        assert displaced(agent) == 1

@@ -182,14 +182,15 @@ async def test_who_does_not_shake_hands_is_closed_in_time(opening: bytes) -> Non
 async def test_connections_beyond_the_cap_are_refused_at_the_door() -> None:
     async with sites(Role.ORIGIN, settings=PeerSettings(max_connections=1)) as (origin,):
         address = origin.node.address
-        first = Scripted(*await asyncio.open_connection(address.host, address.port))
-        await until(lambda: len(origin.node.tasks) == 2)  # the sweep, and one handshake
+        silent = [Scripted(*await asyncio.open_connection(address.host, address.port)) for _ in range(2)]
+        await until(lambda: len(origin.node.tasks) == 3)  # the sweep, and two handshakes
 
-        second = Scripted(*await asyncio.open_connection(address.host, address.port))
+        third = Scripted(*await asyncio.open_connection(address.host, address.port))
 
-        assert await second.is_closed()
-        first.close()
-        second.close()
+        assert await third.is_closed()
+        assert len(origin.node.tasks) == 3
+        for each in (*silent, third):
+            each.close()
 
 
 async def test_memory_for_pieces_is_bounded_and_reading_goes_on_when_there_is_some() -> None:
