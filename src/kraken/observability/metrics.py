@@ -77,6 +77,7 @@ class Metrics:
         self.p2p_swarms = self._gauge("p2p_swarms", "Swarms open now.")
         self.p2p_bans = self._counter("p2p_bans", "Peers banned.", "reason")
         self.p2p_uploads = self._gauge("p2p_uploads", "Pieces sent now, and pieces that wait for a slot.", "state")
+        self.p2p_writes_waiting = self._gauge("p2p_writes_waiting", "Pieces that wait to be hashed and written.")
         self.p2p_requested_bytes = self._gauge(
             "p2p_requested_bytes", "Bytes of pieces asked of peers, and not come yet."
         )

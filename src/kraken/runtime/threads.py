@@ -14,10 +14,14 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+FILE_THREADS = 4
+"""Threads of a component, unless it says otherwise."""
+
+
 class FileThreads:
     """A fixed number of threads that run blocking functions for the loop."""
 
-    def __init__(self, workers: int = 4) -> None:
+    def __init__(self, workers: int = FILE_THREADS) -> None:
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="files")
 
     async def run(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

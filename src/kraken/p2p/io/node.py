@@ -12,7 +12,7 @@ import random
 import socket
 from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from itertools import count
 from typing import Any, Protocol
 
@@ -30,6 +30,7 @@ from kraken.p2p.handshake import HANDSHAKE_BYTES, KR_HAVE_ID, Handshake, Introdu
 from kraken.p2p.io.buffers import BufferPool
 from kraken.p2p.io.connection import Connection
 from kraken.p2p.io.runner import MAX_BLOCK, Peer, SwarmRunner
+from kraken.p2p.io.write_turns import WriteTurns
 from kraken.p2p.ledger import PeerKey
 from kraken.p2p.priority import SMALL_RANK, Priority
 from kraken.p2p.request_budget import Wish, share_out
@@ -37,6 +38,7 @@ from kraken.p2p.settings import PeerSettings, SwarmSettings
 from kraken.p2p.turns import Turns
 from kraken.runtime.bandwidth import Traffic
 from kraken.runtime.tasks import Tasks
+from kraken.runtime.threads import FILE_THREADS
 from kraken.storage.io.blob_file import BlobFile
 
 _BACKLOG = 512
@@ -93,6 +95,7 @@ class PeerNode:
         self._shaking = 0
         self._at_the_door = max(1, settings.max_connections // _DOOR_PART)
         self._sharing: asyncio.Handle | None = None
+        self._writes = WriteTurns(FILE_THREADS)
         self._slots = Turns[PeerKey](settings.upload_slots, settings.upload_slots // 8 or 1)
         self._slot_users: dict[PeerKey, SwarmRunner] = {}
         self._slots_given: deque[PeerKey] = deque()
@@ -100,6 +103,7 @@ class PeerNode:
         self._listener: socket.socket | None = None
         metrics.p2p_swarms.set_function(lambda: len(self.runners))
         metrics.p2p_requested_bytes.set_function(self._requested_bytes)
+        metrics.p2p_writes_waiting.set_function(lambda: self._writes.waiting)
         metrics.p2p_uploads.labels(state="sent").set_function(lambda: self._slots.used)
         metrics.p2p_uploads.labels(state="waiting").set_function(lambda: self._slots.waiting)
 
@@ -199,6 +203,11 @@ class PeerNode:
     def appetite_changed(self) -> None:
         if self._sharing is None:
             self._sharing = asyncio.get_running_loop().call_soon(self.demand_changed)
+
+    def turn_to_write(self, runner: SwarmRunner, size: int) -> AbstractAsyncContextManager[None]:
+        urgency = runner.priority or Priority.BACKGROUND  # nobody wants it any more, but it is here
+        rank = SMALL_RANK if self._is_small(runner.blob) else urgency
+        return self._writes.turn(runner.swarm_id, rank, size)
 
     def ask_slot(self, runner: SwarmRunner, peer: PeerKey, length: int) -> None:
         rank = SMALL_RANK if self._is_small(runner.blob) else Priority.INTERACTIVE

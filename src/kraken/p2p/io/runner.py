@@ -10,6 +10,7 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, assert_never
 
@@ -145,6 +146,10 @@ class Host(Protocol):
 
     def appetite_changed(self) -> None:
         """A swarm could ask for more: share out soon what may be asked of peers."""
+        ...
+
+    def turn_to_write(self, runner: SwarmRunner, size: int) -> AbstractAsyncContextManager[None]:
+        """Waits until it is the swarm's turn to have a piece hashed and written. Args: size, its bytes."""
         ...
 
     def ask_slot(self, runner: SwarmRunner, peer: PeerKey, length: int) -> None:
@@ -554,7 +559,8 @@ class SwarmRunner:
     async def _store(self, peer: Peer, piece: PieceIndex, buffer: Buffer) -> None:
         size = len(buffer.view)
         try:
-            good = await self.blob.write_piece(piece, buffer.view)
+            async with self._host.turn_to_write(self, size):
+                good = await self.blob.write_piece(piece, buffer.view)
         except (KrakenError, OSError) as error:  # the disk is full, or broken
             about = f"piece {piece} of {self.blob.metainfo.digest} cannot be kept: {error}"
             self.failure = error if isinstance(error, KrakenError) else Unavailable(about)

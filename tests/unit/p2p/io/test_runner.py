@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import cast
 
@@ -62,6 +62,9 @@ class RecordedHost:
         self.needy.append(swarm)
 
     def demand_changed(self) -> None: ...
+
+    def turn_to_write(self, _runner: SwarmRunner, _size: int) -> AbstractAsyncContextManager[None]:
+        return nullcontext()
 
     def appetite_changed(self) -> None:
         self.appetite_changes += 1
