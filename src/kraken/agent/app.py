@@ -31,6 +31,7 @@ from kraken.p2p.io.live_view import add_live_view
 from kraken.p2p.io.node import PeerNode
 from kraken.runtime.bandwidth import Traffic
 from kraken.runtime.clock import SystemClock
+from kraken.runtime.descriptors import require_descriptors
 from kraken.runtime.tasks import Tasks
 from kraken.runtime.threads import FileThreads
 from kraken.runtime.web import WebServer, component_app
@@ -136,6 +137,8 @@ class Agent:
         self._traffic.set_limits(settings.bandwidth)
 
     async def start(self) -> None:
+        settings = self._settings
+        require_descriptors(settings.peer.descriptors, settings.http.max_connections, settings.client.max_connections)
         await self.blobs.start()
         await self._known.start()
         if self._known.failure is not None:
@@ -143,7 +146,6 @@ class Agent:
         await self.node.start()
         await self._trackers.start()
         await self._indexes.start()
-        settings = self._settings
         if settings.mirror.upstreams:
             await self._origins.start()
         self._announcing.start(

@@ -25,6 +25,13 @@ class PeerSettings:
         meaning="Peer connections at once, over all swarms. Beyond it one is closed on which nothing is under way, of "
         "swarms that nobody here waits for first; without such a one the newcomer is refused.",
     )
+    max_seeded: int = setting(
+        1024,
+        low=1,
+        high=16384,
+        meaning="Blobs that are open only because peers are connected. One more closes that on which nothing has moved "
+        "for longest; it is opened again when a peer comes. As many as connections: a swarm has one at the least.",
+    )
     handshake_seconds: float = setting(
         5.0, unit=Unit.SECONDS, low=0.1, high=60, meaning="A connection that has not shaken hands by then is closed."
     )
@@ -67,6 +74,16 @@ class PeerSettings:
     ban_seconds: float = setting(
         600.0, unit=Unit.SECONDS, low=0, meaning="A peer that was proven to send bad pieces is shut out for this long."
     )
+
+    @property
+    def at_the_door(self) -> int:
+        """Handshakes that may run beyond `max_connections`: which swarm a newcomer is for, only its handshake tells."""
+        return max(1, self.max_connections // 16)
+
+    @property
+    def descriptors(self) -> int:
+        """Files and sockets that the peer port may have open: a partial blob has two files."""
+        return self.max_connections + self.at_the_door + 2 * self.max_seeded
 
 
 @dataclass(frozen=True, slots=True)

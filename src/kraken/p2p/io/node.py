@@ -45,8 +45,6 @@ _BACKLOG = 512
 _SWEEP_SECONDS = 1.0
 _ACCEPT_PAUSE_SECONDS = 1.0
 _MAX_BANS = 10_000
-_DOOR_PART = 16
-"""One in so many connections more than the limit may shake hands: which swarm a newcomer is for, only that tells."""
 
 
 class Shelf(Protocol):
@@ -93,7 +91,6 @@ class PeerNode:
         self._bans: OrderedDict[object, float] = OrderedDict()
         self._opening: dict[SwarmId, asyncio.Task[None]] = {}
         self._shaking = 0
-        self._at_the_door = max(1, settings.max_connections // _DOOR_PART)
         self._sharing: asyncio.Handle | None = None
         self._writes = WriteTurns(FILE_THREADS)
         self._slots = Turns[PeerKey](settings.upload_slots, settings.upload_slots // 8 or 1)
@@ -260,7 +257,7 @@ class PeerNode:
                 loop.remove_reader(self._listener.fileno())
                 loop.call_later(_ACCEPT_PAUSE_SECONDS, self._listen)
                 return
-            if self._open() >= self._settings.max_connections + self._at_the_door:
+            if self._open() >= self._settings.max_connections + self._settings.at_the_door:
                 sock.close()
                 continue
             sock.setblocking(False)
@@ -379,7 +376,14 @@ class PeerNode:
         if runner is None:
             seed = self._rng.getrandbits(64)
             runner = self.runners[swarm] = SwarmRunner(self, blob, self._swarm_settings, random.Random(seed))
+            self._close_longest_idle()
         return runner
+
+    def _close_longest_idle(self) -> None:
+        """Keep the number of blobs that are open for peers alone within its bound; the newest has moved last."""
+        seeded = [runner for runner in self.runners.values() if not runner.users]
+        if len(seeded) > self._settings.max_seeded:
+            self.forget(min(seeded, key=SwarmRunner.idleness).swarm_id)
 
     def _has_room(self, runner: SwarmRunner) -> bool:
         return len(runner.peers) < self._swarm_settings.accept

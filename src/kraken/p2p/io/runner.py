@@ -247,6 +247,11 @@ class SwarmRunner:
         """When data of a piece last came from a peer that is still here; loop time, 0.0 for never."""
         return max((peer.connection.payload_at for peer in self.peers.values()), default=0.0)
 
+    def idleness(self) -> tuple[bool, float]:
+        """Orders swarms, the one that is missed least first: whether anything is under way, and when it last was."""
+        links = [peer.link() for peer in self.peers.values()]
+        return any(link.busy for link in links), max((link.moved_at for link in links), default=self.empty_since)
+
     def listen(self, listener: Callable[[PieceIndex, Role | None, int], None]) -> None:
         """Call with each piece that becomes held: its number, the sender's role, its bytes."""
         self._listeners.append(listener)

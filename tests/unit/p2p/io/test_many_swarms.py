@@ -170,3 +170,19 @@ async def test_who_fetches_finds_a_place_among_connections_that_only_wait() -> N
         await until(lambda: runner.engine.complete)
         assert await idle.is_closed()
         assert displaced(agent) == 1
+
+
+async def test_no_more_blobs_than_allowed_are_open_for_peers_alone_and_the_longest_idle_goes() -> None:
+    blobs = [a_blob(pieces=1, seed=seed) for seed in range(3)]
+    async with sites(Role.ORIGIN, settings=PeerSettings(max_seeded=2)) as (origin,):
+        for blob in blobs:
+            await origin.put(blob)
+        used = await origin.fetch(a_blob(pieces=1, seed=9))
+        peers = [*await silent_peers(origin, blobs[0], "a"), *await silent_peers(origin, blobs[1], "b")]
+        peers[0].say(wire.Span(wire.Kind.REQUEST, 0, 0, 1000))
+        await until(lambda: sent(origin, blobs[0]) == 1000)
+
+        peers += await silent_peers(origin, blobs[2], "c")
+
+        assert await peers[1].is_closed()
+        assert list(origin.node.runners) == [used.swarm_id, blobs[0].metainfo.swarm, blobs[2].metainfo.swarm]
