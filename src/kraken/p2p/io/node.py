@@ -201,10 +201,13 @@ class PeerNode:
         if self._sharing is None:
             self._sharing = asyncio.get_running_loop().call_soon(self.demand_changed)
 
+    def rank(self, runner: SwarmRunner) -> int:
+        if self._is_small(runner.blob):
+            return SMALL_RANK
+        return runner.priority or Priority.BACKGROUND  # nobody wants it any more, and still it comes
+
     def turn_to_write(self, runner: SwarmRunner, size: int) -> AbstractAsyncContextManager[None]:
-        urgency = runner.priority or Priority.BACKGROUND  # nobody wants it any more, but it is here
-        rank = SMALL_RANK if self._is_small(runner.blob) else urgency
-        return self._writes.turn(runner.swarm_id, rank, size)
+        return self._writes.turn(runner.swarm_id, self.rank(runner), size)
 
     def ask_slot(self, runner: SwarmRunner, peer: PeerKey, length: int) -> None:
         rank = SMALL_RANK if self._is_small(runner.blob) else Priority.INTERACTIVE

@@ -148,6 +148,10 @@ class Host(Protocol):
         """A swarm could ask for more: share out soon what may be asked of peers."""
         ...
 
+    def rank(self, runner: SwarmRunner) -> int:
+        """Where what comes in for the swarm stands among what comes in for others; 0 goes first."""
+        ...
+
     def turn_to_write(self, runner: SwarmRunner, size: int) -> AbstractAsyncContextManager[None]:
         """Waits until it is the swarm's turn to have a piece hashed and written. Args: size, its bytes."""
         ...
@@ -328,9 +332,10 @@ class SwarmRunner:
         if not assembly.wanted:
             return None
         if assembly.buffer is None:
-            assembly.buffer = self._host.buffers.take(self.blob.metainfo.pieces.size(piece))
+            rank = self._host.rank(self)
+            assembly.buffer = self._host.buffers.take(self.blob.metainfo.pieces.size(piece), rank)
             if assembly.buffer is None:
-                self._host.buffers.when_free(connection.resume)
+                self._host.buffers.when_free(connection.resume, rank)
                 raise BlockingIOError
         assembly.filling = True
         return assembly.buffer.view[header.begin : header.begin + header.length]

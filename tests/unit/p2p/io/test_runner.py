@@ -63,6 +63,9 @@ class RecordedHost:
 
     def demand_changed(self) -> None: ...
 
+    def rank(self, _runner: SwarmRunner) -> int:
+        return 0
+
     def turn_to_write(self, _runner: SwarmRunner, _size: int) -> AbstractAsyncContextManager[None]:
         return nullcontext()
 
