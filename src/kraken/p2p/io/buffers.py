@@ -70,7 +70,7 @@ class BufferPool:
 
     def when_free(self, retry: Callable[[], None], rank: int) -> None:
         """Call `retry` once, when a buffer has been given back and those have theirs that come before."""
-        insort(self._waiting, (rank, retry), key=lambda waiter: waiter[0])
+        insort(self._waiting, (rank, retry), key=_rank)
 
     def trim(self) -> None:
         """Return idle memory to the system: a map is gone with the last reference to it."""
@@ -92,7 +92,7 @@ class BufferPool:
                 retry()
         finally:
             self._retrying = False
-            self._waiting += waiting
+            self._waiting = sorted((*self._waiting, *waiting), key=_rank)  # who tried may be of another rank now
 
     def _reuse(self, length: int) -> mmap.mmap | None:
         for at in range(len(self._idle) - 1, -1, -1):
@@ -101,3 +101,7 @@ class BufferPool:
                 self._idle_bytes -= len(memory)
                 return memory
         return None
+
+
+def _rank(waiter: tuple[int, Callable[[], None]]) -> int:
+    return waiter[0]
