@@ -75,11 +75,18 @@ class _Rank(Generic[T]):
 
     def served(self, swarm: SwarmId, ticket: T, size: int) -> None:
         """The ticket, which was the first, has its place."""
-        self._level = self._current[swarm][0]
-        self._accounts[swarm] = self._level + size
+        self._charge(swarm, self._current[swarm][0], size)
         self.remove(swarm, ticket)
         if swarm in self._queues:
             self._compete(swarm)
+
+    def served_at_once(self, swarm: SwarmId, size: int) -> None:
+        """The swarm got a place that nobody waited for."""
+        self._charge(swarm, max(self._accounts.get(swarm, 0), self._level), size)
+
+    def _charge(self, swarm: SwarmId, start: int, size: int) -> None:
+        self._level = start
+        self._accounts[swarm] = start + size
         if len(self._accounts) > _REMEMBERED_SWARMS + len(self._queues):
             self._accounts = {each: given for each, given in self._accounts.items() if each in self._queues}
 
@@ -129,9 +136,16 @@ class Turns(Generic[T]):
         """
         assert ticket not in self._waiting, f"{ticket} asks twice"
         assert ticket not in self._placed, f"{ticket} has a place already"
-        self._waiting[ticket] = _Ticket(swarm, rank, size)
-        self._ranks.setdefault(rank, _Rank()).add(swarm, ticket)
-        return self._fill()
+        entry = _Ticket(swarm, rank, size)
+        if rank not in self._ranks:
+            self._ranks[rank] = _Rank()
+        if self._has_place(rank):  # then nobody waits who could take it
+            self._ranks[rank].served_at_once(swarm, size)
+            self._place(ticket, entry)
+            return [ticket]
+        self._waiting[ticket] = entry
+        self._ranks[rank].add(swarm, ticket)
+        return []
 
     def ended(self, ticket: T) -> list[T]:
         """A ticket gives its place back, or no longer waits for one; one that is unknown has done so before.
@@ -151,27 +165,32 @@ class Turns(Generic[T]):
 
     def _fill(self) -> list[T]:
         placed: list[T] = []
-        while self._waiting and len(self._placed) < self._places:
+        while self._waiting:
             rank = self._next_rank()
             if rank is None:
                 break
             ticket = self._ranks[rank].first()
-            entry = self._placed[ticket] = self._waiting.pop(ticket)
+            entry = self._waiting.pop(ticket)
             self._ranks[rank].served(entry.swarm, ticket, entry.size)
-            self._others += rank > 0
+            self._place(ticket, entry)
             placed.append(ticket)
         return placed
 
+    def _place(self, ticket: T, entry: _Ticket) -> None:
+        self._placed[ticket] = entry
+        self._others += entry.rank > 0
+
+    def _has_place(self, rank: int) -> bool:
+        of_its_kind = self._others if rank > 0 else len(self._placed) - self._others
+        return len(self._placed) < self._places and of_its_kind < self._places - self._reserve
+
     def _next_rank(self) -> int | None:
         """The rank whose turn it is; None when those that wait may have no further place."""
-        most = self._places - self._reserve
-        first_is_full, others_are_full = len(self._placed) - self._others >= most, self._others >= most
-        waiting = sorted(rank for rank, each in self._ranks.items() if each)
-        ranks = [rank for rank in waiting if not (others_are_full if rank else first_is_full)]
+        ranks = [rank for rank, each in self._ranks.items() if each and self._has_place(rank)]
         if len(ranks) < 2:
             return ranks[0] if ranks else None
         self._turn += 1
-        rank = ranks[0]
+        rank = min(ranks)
         if self._turn % _OTHER_RANKS_TURN == 0:
             rank = min(ranks, key=lambda each: self._had_turn.get(each, 0))
         self._had_turn[rank] = self._turn
