@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kraken.core.metainfo import SwarmId
@@ -43,6 +43,7 @@ def test_the_connection_that_was_idle_for_longest_goes_and_never_one_with_a_piec
 CREWS = st.lists(st.tuples(st.booleans(), st.integers(0, 6)), min_size=1, max_size=8)
 
 
+@settings(deadline=None)
 @given(CREWS, st.lists(st.integers(0, 7), max_size=200))
 def test_connections_are_never_taken_in_circles(crews: list[tuple[bool, int]], newcomers: list[int]) -> None:
     """Swarms that only take from each other come to rest: what moves makes the host more even, or fetch more."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kraken.core.metainfo import SwarmId
@@ -52,6 +52,7 @@ WISHES = st.dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(st.integers(16, 256).map(lambda mebibytes: mebibytes * MIB), WISHES)
 def test_the_bytes_are_enough_for_all_and_go_in_order_of_priority(max_bytes: int, wishes: dict[SwarmId, Wish]) -> None:
     shares = {swarm: most or 0 for swarm, most in share_out(wishes, max_bytes).items()}

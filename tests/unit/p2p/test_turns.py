@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kraken.core.metainfo import SwarmId
@@ -121,6 +121,7 @@ STEPS = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(places=st.integers(1, 6), data=st.data(), steps=STEPS)
 def test_whatever_the_order_no_place_is_lost_none_is_given_twice_and_nobody_waits_for_ever(
     places: int, data: st.DataObject, steps: list[tuple[str, int, int, int]]
@@ -161,6 +162,7 @@ def test_whatever_the_order_no_place_is_lost_none_is_given_twice_and_nobody_wait
         took(turns.ended(oldest))
 
 
+@settings(deadline=None)
 @given(
     others=st.lists(st.tuples(st.integers(0, 3), st.integers(1, 4096)), min_size=1, max_size=30),
     rank=st.integers(0, 3),
