@@ -67,3 +67,23 @@ async def test_whoever_is_cancelled_writing_or_waiting_takes_no_turn_along(victi
 
     assert disk.begun == [name for name in tasks if name != victim or name == "first"]
     assert tasks["third"].done()
+
+
+@pytest.mark.parametrize("before", [True, False])
+async def test_who_is_cancelled_in_the_moment_in_which_its_turn_comes_gives_it_to_the_next(before: bool) -> None:
+    disk = Disk(places=1)
+    tasks = {name: asyncio.create_task(disk.write(name, BIG, 1)) for name in ("first", "second", "third")}
+    await settle()
+
+    disk.gates["first"].set()
+    if before:
+        tasks["second"].cancel()
+    else:
+        tasks["first"].add_done_callback(lambda _: tasks["second"].cancel())
+    await settle()
+    await settle()
+
+    assert disk.begun[-1] == "third"
+    await disk.finish("third")
+    assert all(task.done() for task in tasks.values())
+    assert tasks["first"].exception() is None
