@@ -81,7 +81,14 @@ class Origin:
             self.metrics,
         )
         self.node = PeerNode(
-            Role.ORIGIN, self.blobs, settings.peer, settings.swarm, self._log, self.metrics, traffic=self._traffic
+            Role.ORIGIN,
+            self.blobs,
+            settings.peer,
+            settings.swarm,
+            self._log,
+            self.metrics,
+            zone=settings.zone,
+            traffic=self._traffic,
         )
         service = OriginService(self.blobs, self._uploads, self._replicator, self._log)
         self._indexes = Members(

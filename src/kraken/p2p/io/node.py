@@ -25,7 +25,7 @@ from kraken.observability.metrics import Metrics
 from kraken.p2p import wire
 from kraken.p2p.dialing import Candidate
 from kraken.p2p.events import DialFailed
-from kraken.p2p.handshake import HANDSHAKE_BYTES, KR_HAVE_ID, Handshake, Introduction
+from kraken.p2p.handshake import HANDSHAKE_BYTES, KR_HAVE_ID, MAX_ZONE_BYTES, Handshake, Introduction
 from kraken.p2p.io.buffers import BufferPool
 from kraken.p2p.io.connection import Connection
 from kraken.p2p.io.runner import MAX_BLOCK, Peer, SwarmRunner
@@ -65,9 +65,15 @@ class PeerNode:
         traffic: Traffic | None = None,
         seed: int | None = None,
     ) -> None:
-        """Args: traffic, what it may move; seed, of all chance in this node; None takes it from the system."""
+        """Args: traffic, what it may move; seed, of all chance in this node; None takes it from the system.
+
+        Raises: BadConfig, when the name of the zone is longer than peers take.
+        """
+        if len(zone.encode()) > MAX_ZONE_BYTES:
+            raise BadConfig(f"zone: {zone!r} has {len(zone.encode())} bytes, and may have {MAX_ZONE_BYTES}")
         self._traffic = traffic or Traffic()
         self.role = role
+        self.zone = zone
         self.peer_id: PeerId = peer_id(os.urandom(12))
         self.metrics = metrics
         self.log = log

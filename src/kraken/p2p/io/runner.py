@@ -111,6 +111,7 @@ class Host(Protocol):
     """The node that a swarm runs on, as the swarm sees it."""
 
     peer_id: PeerId
+    zone: str
     metrics: Metrics
     log: Log
     tasks: Tasks
@@ -137,7 +138,7 @@ class SwarmRunner:
         blob.acquire()
         self.blob = blob
         self.swarm_id = blob.metainfo.swarm
-        self.engine = Swarm(host.peer_id, blob.metainfo.pieces, settings, rng, blob.held)
+        self.engine = Swarm(host.peer_id, blob.metainfo.pieces, settings, rng, blob.held, host.zone)
         self.peers: dict[PeerKey, Peer] = {}
         self.users = 0
         self.empty_since = asyncio.get_running_loop().time()
@@ -319,7 +320,15 @@ class SwarmRunner:
             peer.connection.send(*stock)
             about = peer.introduction
             self.feed(
-                PeerJoined(peer.connection.key, peer.peer_id, about.role, about.is_kraken, peer.dialled, peer.told_held)
+                PeerJoined(
+                    peer.connection.key,
+                    peer.peer_id,
+                    about.role,
+                    about.is_kraken,
+                    peer.dialled,
+                    peer.told_held,
+                    about.zone,
+                )
             )
 
     def _extended(self, peer: Peer, message: wire.Extended) -> None:

@@ -41,6 +41,7 @@ class RecordedHost:
 
     def __init__(self) -> None:
         self.peer_id = PeerId(b"m" * 20)
+        self.zone = ""
         self.metrics = Metrics("agent", "test")
         self.log = get_logger("agent", "test")
         self.tasks = Tasks(self.log, self.metrics)
