@@ -33,8 +33,8 @@ def _measure(folder: Path, size: int, what: str) -> list[Figure]:
     digest = seeded_file(source, size)
     with _child("send", str(folder / "sender"), str(source), digest) as sender:
         limit = tuple(raw_sendfile.cost(source) for _ in range(RUNS))
-        source.unlink()
         about = _said(sender)
+        source.unlink()
         metainfo = folder / "peers.metainfo"
         metainfo.write_text(str(about["metainfo"]))
         received: dict[Verify, list[Said]] = {}

@@ -29,6 +29,7 @@ from kraken.p2p.handshake import HANDSHAKE_BYTES, KR_HAVE_ID, MAX_ZONE_BYTES, Ha
 from kraken.p2p.io.buffers import BufferPool
 from kraken.p2p.io.connection import Connection
 from kraken.p2p.io.runner import MAX_BLOCK, Peer, SwarmRunner
+from kraken.p2p.io.transport import PlainTransport
 from kraken.p2p.ledger import PeerKey
 from kraken.p2p.settings import PeerSettings, SwarmSettings
 from kraken.runtime.bandwidth import Traffic
@@ -248,7 +249,8 @@ class PeerNode:
         if self.runners.get(runner.swarm_id) is not runner or not self._settle_double(runner, theirs.peer, dialled):
             return False
         self._tune(sock)
-        connection = Connection(PeerKey(next(self._keys)), str(address), sock, runner.limits, runner, self._traffic)
+        key, transport = PeerKey(next(self._keys)), PlainTransport(sock)
+        connection = Connection(key, str(address), transport, runner.limits, runner, self._traffic)
         peer = Peer(connection, theirs.peer, address, Introduction(), dialled, theirs.fast)
         greeting = (wire.Extended(0, self._introduction.encode()),) if theirs.extended else ()
         runner.attach(peer, greeting)

@@ -11,6 +11,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol, assert_never
 
 from kraken.core.errors import Invalid, KrakenError, PeerMisbehaved, Unavailable
@@ -300,7 +301,7 @@ class SwarmRunner:
         peer = self.peers.pop(connection.key)
         for assembly in peer.assemblies.values():
             assembly.filling = False
-            self._empty(assembly)
+            connection.when_still(partial(self._empty, assembly))
         peer.assemblies.clear()
         self._host.metrics.p2p_peers.dec()
         self._host.log.debug(LogEvent.PEER_LEFT, peer=connection.name, reason=reason)

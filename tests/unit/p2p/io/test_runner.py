@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import cast
 
@@ -73,6 +73,9 @@ class RecordedConnection:
     def start(self) -> None: ...
 
     def resume(self) -> None: ...
+
+    def when_still(self, then: Callable[[], None]) -> None:
+        then()
 
     def send(self, *messages: wire.Message) -> None:
         self.sent += messages
