@@ -71,6 +71,13 @@ class Metrics:
         )
         self.p2p_pieces = self._counter("p2p_pieces", "Pieces that arrived, by what they turned out to be.", "result")
         self.p2p_peers = self._gauge("p2p_peers", "Peers connected now.")
+        self.p2p_peers_encrypted = self._gauge("p2p_peers_encrypted", "Of the peers connected now, those over TLS.")
+        self.p2p_tls_refused = self._counter(
+            "p2p_tls_refused", "Connections between peers that TLS did not let be, either way.", "reason"
+        )
+        self.p2p_certificate_seconds_left = self._gauge(
+            "p2p_certificate_seconds_left", "Seconds until this node's own certificate expires; infinite without TLS."
+        )
         self.p2p_swarms = self._gauge("p2p_swarms", "Swarms open now.")
         self.p2p_bans = self._counter("p2p_bans", "Peers banned.", "reason")
         self.p2p_requests_rejected = self._counter("p2p_requests_rejected", "Requests of peers that were turned down.")

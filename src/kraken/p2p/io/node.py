@@ -10,6 +10,7 @@ import asyncio
 import os
 import random
 import socket
+import ssl
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -28,10 +29,11 @@ from kraken.p2p.events import DialFailed
 from kraken.p2p.handshake import HANDSHAKE_BYTES, KR_HAVE_ID, MAX_ZONE_BYTES, Handshake, Introduction
 from kraken.p2p.io.buffers import BufferPool
 from kraken.p2p.io.connection import Connection
+from kraken.p2p.io.encryption import Encryption
+from kraken.p2p.io.line import Line, socket_for
 from kraken.p2p.io.runner import MAX_BLOCK, Peer, SwarmRunner
-from kraken.p2p.io.transport import PlainTransport
 from kraken.p2p.ledger import PeerKey
-from kraken.p2p.settings import PeerSettings, SwarmSettings
+from kraken.p2p.settings import PeerSettings, SwarmSettings, TlsMode
 from kraken.runtime.bandwidth import Traffic
 from kraken.runtime.tasks import Tasks
 from kraken.storage.io.blob_file import BlobFile
@@ -40,6 +42,7 @@ _BACKLOG = 512
 _SWEEP_SECONDS = 1.0
 _ACCEPT_PAUSE_SECONDS = 1.0
 _MAX_BANS = 10_000
+_LAST_WORDS_SECONDS = 1.0
 
 
 class Shelf(Protocol):
@@ -93,12 +96,14 @@ class PeerNode:
         self._opening: dict[SwarmId, asyncio.Task[None]] = {}
         self._shaking = 0
         self._listener: socket.socket | None = None
+        self._encryption = Encryption(settings, log, metrics)
         metrics.p2p_swarms.set_function(lambda: len(self.runners))
 
     async def start(self) -> None:
-        """Listen. Raises: BadConfig, when the address cannot be had."""
+        """Listen. Raises: BadConfig, when the address cannot be had, or a certificate cannot be used."""
+        self._encryption.load(self._settings)
         listen = self._settings.listen
-        listener = _socket_for(listen)
+        listener = socket_for(listen)
         listener.setblocking(False)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -111,6 +116,7 @@ class PeerNode:
         self.address = Address(listen.host, listener.getsockname()[1])
         self._listen()
         self.tasks.spawn("sweep_peers", self._sweep())
+        self.tasks.spawn("watch_certificate", self._encryption.watch_expiry())
 
     async def stop(self) -> None:
         """Close every connection and swarm."""
@@ -122,7 +128,17 @@ class PeerNode:
         for runner in list(self.runners.values()):
             runner.close()
         self.runners.clear()
+        self._encryption.close()
         self.buffers.trim()
+
+    def retune(self, settings: PeerSettings) -> None:
+        """Read mode and certificates of TLS anew. Where TLS is required from now on, plain connections end."""
+        self._encryption.load_again(settings)
+        if self._encryption.mode is TlsMode.REQUIRED:
+            for runner in list(self.runners.values()):
+                for peer in list(runner.peers.values()):
+                    if not peer.connection.encrypted:
+                        peer.connection.close("TLS is required from now on")
 
     def join(self, blob: BlobFile) -> SwarmRunner:
         """The swarm of a blob, open for as long as `users` of it is not 0; the caller is counted as one."""
@@ -193,63 +209,77 @@ class PeerNode:
             if self._open() >= self._settings.max_connections:
                 sock.close()
                 continue
-            sock.setblocking(False)
-            self.tasks.spawn("accept", self._shake(sock, self._answer(sock, Address(_printable(remote[0]), remote[1]))))
+            self.tasks.spawn("accept", self._accepted(Line(sock), Address(_printable(remote[0]), remote[1])))
 
-    async def _answer(self, sock: socket.socket, remote: Address) -> bool:
+    async def _accepted(self, line: Line, remote: Address) -> None:
+        attached = False
+        try:
+            attached = await self._shake(remote, self._answer(line, remote), line)
+        finally:
+            if not attached:
+                line.close()
+
+    async def _answer(self, line: Line, remote: Address) -> bool:
         """The other side speaks first; then we, if the swarm is here and has room."""
-        theirs = Handshake.decode(await _receive_exactly(sock, HANDSHAKE_BYTES))
+        await self._encryption.answer(line)
+        theirs = Handshake.decode(await line.receive_exactly(HANDSHAKE_BYTES))
         if theirs.peer == self.peer_id or self._banned(theirs.peer):
             return False
         runner = await self._find(theirs.swarm)
         if runner is None or not self._has_room(runner):
             return False
-        await asyncio.get_running_loop().sock_sendall(sock, Handshake(theirs.swarm, self.peer_id).encode())
-        return self._attach(runner, sock, theirs, remote, dialled=None)
+        await line.send_all(Handshake(theirs.swarm, self.peer_id).encode())
+        return self._attach(runner, line, theirs, remote, dialled=None)
 
     async def _dial(self, runner: SwarmRunner, candidate: Candidate) -> None:
         address = candidate.address
         attached = False
         if not self._banned(address) and self._open() < self._settings.max_connections:
-            with suppress(OSError):  # mostly that this process may open no more files
-                sock = _socket_for(address)
-                sock.setblocking(False)
-                attached = await self._shake(sock, self._call(runner, sock, address))
+            attached = await self._shake(address, self._call(runner, address))
         if not attached:
             runner.feed(DialFailed(address))
 
-    async def _call(self, runner: SwarmRunner, sock: socket.socket, address: Address) -> bool:
+    async def _call(self, runner: SwarmRunner, address: Address) -> bool:
         """We speak first. Returns: whether the connection stands."""
-        loop = asyncio.get_running_loop()
-        await loop.sock_connect(sock, (address.bare_host, address.port))
-        await loop.sock_sendall(sock, Handshake(runner.swarm_id, self.peer_id).encode())
-        theirs = Handshake.decode(await _receive_exactly(sock, HANDSHAKE_BYTES))
-        if theirs.swarm != runner.swarm_id or theirs.peer == self.peer_id or self._banned(theirs.peer):
-            return False
-        return self._attach(runner, sock, theirs, address, dialled=address)
-
-    async def _shake(self, sock: socket.socket, handshake: Coroutine[Any, Any, bool]) -> bool:
-        """Run a handshake within its time; the socket is closed unless a connection took it over."""
+        line = await self._encryption.dial(address)
         attached = False
+        try:
+            await line.send_all(Handshake(runner.swarm_id, self.peer_id).encode())
+            theirs = Handshake.decode(await line.receive_exactly(HANDSHAKE_BYTES))
+            if theirs.swarm == runner.swarm_id and theirs.peer != self.peer_id and not self._banned(theirs.peer):
+                attached = self._attach(runner, line, theirs, address, dialled=address)
+        finally:
+            if not attached:
+                line.close()
+        return attached
+
+    async def _shake(
+        self, remote: Address, handshake: Coroutine[Any, Any, bool], answering: Line | None = None
+    ) -> bool:
+        """Run a handshake, that of TLS included, within its time.
+
+        Args: answering, the line on which it is not we who began: if TLS refuses it, the other side is to learn why.
+        Returns: whether the connection stands.
+        """
         self._shaking += 1
         try:
             async with asyncio.timeout(self._settings.handshake_seconds):
-                attached = await handshake
+                return await handshake
         except (OSError, TimeoutError, EOFError, Invalid, KrakenError) as error:
-            self.log.debug(LogEvent.PEER_REFUSED, error=str(error))
+            self._encryption.tell_refused(str(remote), error)
+            if answering is not None and isinstance(error, ssl.SSLError):
+                await answering.say_last_words(_LAST_WORDS_SECONDS)
+            return False
         finally:
             self._shaking -= 1
-            if not attached:
-                sock.close()
-        return attached
 
     def _attach(
-        self, runner: SwarmRunner, sock: socket.socket, theirs: Handshake, address: Address, dialled: Address | None
+        self, runner: SwarmRunner, line: Line, theirs: Handshake, address: Address, dialled: Address | None
     ) -> bool:
         if self.runners.get(runner.swarm_id) is not runner or not self._settle_double(runner, theirs.peer, dialled):
             return False
-        self._tune(sock)
-        key, transport = PeerKey(next(self._keys)), PlainTransport(sock)
+        self._tune(line.sock)
+        key, transport = PeerKey(next(self._keys)), self._encryption.transport(line)
         connection = Connection(key, str(address), transport, runner.limits, runner, self._traffic)
         peer = Peer(connection, theirs.peer, address, Introduction(), dialled, theirs.fast)
         greeting = (wire.Extended(0, self._introduction.encode()),) if theirs.extended else ()
@@ -343,21 +373,6 @@ class PeerNode:
             connection.close("idle")
         elif now - connection.sent_at > settings.idle_seconds / 3 and not connection.sending:
             connection.keep_alive()
-
-
-def _socket_for(address: Address) -> socket.socket:
-    return socket.socket(socket.AF_INET6 if ":" in address.bare_host else socket.AF_INET, socket.SOCK_STREAM)
-
-
-async def _receive_exactly(sock: socket.socket, size: int) -> bytes:
-    data = b""
-    loop = asyncio.get_running_loop()
-    while len(data) < size:
-        part = await loop.sock_recv(sock, size - len(data))
-        if not part:
-            raise EOFError("the peer closed the connection: it has no such swarm, or is full")
-        data += part
-    return data
 
 
 def _printable(host: str) -> str:

@@ -210,6 +210,8 @@ class SwarmRunner:
         self.peers[peer.connection.key] = peer
         peer.since = self.now()
         self._host.metrics.p2p_peers.inc()
+        if peer.connection.encrypted:
+            self._host.metrics.p2p_peers_encrypted.inc()
         held, count = self.engine.held, self.blob.metainfo.pieces.count
         peer.told_held = held
         opening: wire.Message
@@ -304,6 +306,8 @@ class SwarmRunner:
             connection.when_still(partial(self._empty, assembly))
         peer.assemblies.clear()
         self._host.metrics.p2p_peers.dec()
+        if connection.encrypted:
+            self._host.metrics.p2p_peers_encrypted.dec()
         self._host.log.debug(LogEvent.PEER_LEFT, peer=connection.name, reason=reason)
         if not self.peers:
             self.empty_since = self._loop.time()

@@ -65,7 +65,7 @@ class RecordedConnection:
     def __init__(self, key: int) -> None:
         self.key = PeerKey(key)
         self.name = f"peer-{key}"
-        self.closed = False
+        self.closed = self.encrypted = False
         self.payload_at = 0.0
         self.sent: list[wire.Message] = []
         self.receiver: SwarmRunner | None = None
