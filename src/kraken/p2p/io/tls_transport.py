@@ -227,19 +227,13 @@ def _is_small(place: memoryview | None, outgoing: _Outgoing | None) -> bool:
 
 
 def _move(sock: ssl.SSLSocket, place: memoryview | None, outgoing: _Outgoing | None) -> _Moved:
-    """Receive into `place` and send of `outgoing` until both are done or wait; a record each in turn."""
+    """Send of `outgoing`, and receive into `place`, until each is done or waits."""
     moved = _Moved()
-    ready = memoryview(b"")  # of `outgoing`, read and not sent
-    receiving, sending = place is not None, outgoing is not None
     try:
-        while receiving or sending:
-            if place is not None and receiving:
-                receiving = _receive(sock, place, moved)
-            if outgoing is not None and sending:
-                ready = ready or _read(outgoing, outgoing.gone + moved.sent)
-                sent = _send(sock, ready, moved)
-                ready = ready[sent:]
-                sending = sent > 0 and outgoing.gone + moved.sent < outgoing.size
+        if outgoing is not None:
+            _send(sock, outgoing, moved)
+        if place is not None:
+            _receive(sock, place, moved)
     except ssl.SSLError as error:
         moved.failure = f"TLS: {error.reason or error}"
     except EOFError as error:
@@ -249,34 +243,39 @@ def _move(sock: ssl.SSLSocket, place: memoryview | None, outgoing: _Outgoing | N
     return moved
 
 
-def _receive(sock: ssl.SSLSocket, place: memoryview, moved: _Moved) -> bool:
-    """One record, or what of it fits. Returns: whether to go on. Raises: EOFError, at the end."""
+def _receive(sock: ssl.SSLSocket, place: memoryview, moved: _Moved) -> None:
+    """Record after record. Raises: EOFError, when the other side has closed."""
+    size, at = len(place), 0
     try:
-        count = sock.recv_into(place[moved.received :])
+        while at < size:
+            count = sock.recv_into(place[at:])
+            if not count:
+                raise EOFError("closed by the peer")
+            at += count
     except ssl.SSLWantReadError:
         moved.read_waits = EVENT_READ
-        return False
     except ssl.SSLWantWriteError:
         moved.read_waits = EVENT_WRITE
-        return False
-    if not count:
-        raise EOFError("closed by the peer")
-    moved.received += count
-    return moved.received < len(place)
+    finally:
+        moved.received = at
 
 
-def _send(sock: ssl.SSLSocket, data: memoryview, moved: _Moved) -> int:
-    """One record. Returns: its bytes; 0 when that waits."""
+def _send(sock: ssl.SSLSocket, outgoing: _Outgoing, moved: _Moved) -> None:
+    """Record after record. Raises: EOFError, when the file ends before."""
+    size, at = outgoing.size, outgoing.gone
     try:
-        sent = sock.send(data)
+        while at < size:
+            ready = _read(outgoing, at)
+            while ready:
+                sent = sock.send(ready)
+                ready = ready[sent:]
+                at += sent
     except ssl.SSLWantWriteError:
         moved.write_waits = EVENT_WRITE
-        return 0
     except ssl.SSLWantReadError:
         moved.write_waits = EVENT_READ
-        return 0
-    moved.sent += sent
-    return sent
+    finally:
+        moved.sent = at - outgoing.gone
 
 
 def _read(outgoing: _Outgoing, at: int) -> memoryview:
