@@ -6,15 +6,12 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
 from kraken.core.peers import Address
 
 T = TypeVar("T")
-
-_LAST_WORDS = 64 * 1024  # bytes that a refused side may still be sending
 
 
 class Line:
@@ -56,19 +53,6 @@ class Line:
     async def first_byte(self) -> bytes:
         """The byte that comes next, below TLS, which stays where it is; nothing when the other side has closed."""
         return await self.when_ready(partial(socket.socket.recv, self.sock, 1, socket.MSG_PEEK))
-
-    async def say_last_words(self, seconds: float) -> None:
-        """Wait until the other side has read what it was told, such as why it is refused.
-
-        A socket that is closed while something is unread resets the connection, and the alert is lost. Args: seconds,
-        that this may take.
-        """
-        with suppress(OSError, TimeoutError):
-            socket.socket.shutdown(self.sock, socket.SHUT_WR)
-            async with asyncio.timeout(seconds):
-                for _ in range(_LAST_WORDS // 4096):
-                    if not await self.when_ready(partial(socket.socket.recv, self.sock, 4096)):
-                        break
 
     async def when_ready(self, attempt: Callable[[], T]) -> T:
         """What a call on the socket gives, made again each time that the socket is ready for what it waits for."""

@@ -10,7 +10,6 @@ import asyncio
 import os
 import random
 import socket
-import ssl
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -42,7 +41,6 @@ _BACKLOG = 512
 _SWEEP_SECONDS = 1.0
 _ACCEPT_PAUSE_SECONDS = 1.0
 _MAX_BANS = 10_000
-_LAST_WORDS_SECONDS = 1.0
 
 
 class Shelf(Protocol):
@@ -214,7 +212,7 @@ class PeerNode:
     async def _accepted(self, line: Line, remote: Address) -> None:
         attached = False
         try:
-            attached = await self._shake(remote, self._answer(line, remote), line)
+            attached = await self._shake(remote, self._answer(line, remote))
         finally:
             if not attached:
                 line.close()
@@ -253,22 +251,14 @@ class PeerNode:
                 line.close()
         return attached
 
-    async def _shake(
-        self, remote: Address, handshake: Coroutine[Any, Any, bool], answering: Line | None = None
-    ) -> bool:
-        """Run a handshake, that of TLS included, within its time.
-
-        Args: answering, the line on which it is not we who began: if TLS refuses it, the other side is to learn why.
-        Returns: whether the connection stands.
-        """
+    async def _shake(self, remote: Address, handshake: Coroutine[Any, Any, bool]) -> bool:
+        """Run a handshake, that of TLS included, within its time. Returns: whether the connection stands."""
         self._shaking += 1
         try:
             async with asyncio.timeout(self._settings.handshake_seconds):
                 return await handshake
         except (OSError, TimeoutError, EOFError, Invalid, KrakenError) as error:
             self._encryption.tell_refused(str(remote), error)
-            if answering is not None and isinstance(error, ssl.SSLError):
-                await answering.say_last_words(_LAST_WORDS_SECONDS)
             return False
         finally:
             self._shaking -= 1
