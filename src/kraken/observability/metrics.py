@@ -7,6 +7,8 @@ client or path from outside ever becomes a label.
 
 from __future__ import annotations
 
+import math
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
@@ -78,6 +80,7 @@ class Metrics:
         self.p2p_certificate_seconds_left = self._gauge(
             "p2p_certificate_seconds_left", "Seconds until this node's own certificate expires; infinite without TLS."
         )
+        self.p2p_certificate_seconds_left.set(math.inf)
         self.p2p_swarms = self._gauge("p2p_swarms", "Swarms open now.")
         self.p2p_bans = self._counter("p2p_bans", "Peers banned.", "reason")
         self.p2p_requests_rejected = self._counter("p2p_requests_rejected", "Requests of peers that were turned down.")

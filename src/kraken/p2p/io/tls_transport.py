@@ -158,7 +158,11 @@ class TlsTransport:
             self._let_go()
             return
         assert self._user is not None, "a job is for somebody"
-        self._take_in(self._user, job.result())
+        self._pumping = True  # what the user is told first may not ask for more, before it knows the rest
+        try:
+            self._take_in(self._user, job.result())
+        finally:
+            self._pumping = False
         self._pump()
 
     def _take_in(self, user: TransportUser, moved: _Moved) -> None:

@@ -64,8 +64,11 @@ class User:
     received: int = 0
     gone: list[tuple[int, int, bool]] = field(default_factory=list)
     reason: str = ""
+    when_sent: Callable[[], None] = lambda: None
+    places: int = 0
 
     def place(self) -> memoryview | None:
+        self.places += 1
         return None if self.room is None else self.room[self.received :] or None
 
     def arrived(self, count: int) -> None:
@@ -76,6 +79,7 @@ class User:
 
     def sent(self, head: int, data: int, *, finished: bool) -> None:
         self.gone.append((head, data, finished))
+        self.when_sent()
 
     def failed(self, reason: str) -> None:
         self.reason = self.reason or reason
@@ -148,6 +152,24 @@ async def test_one_job_at_a_time_has_the_connection(contexts: TlsContexts) -> No
         assert threads.begun == 2
         await threads.run_all()
         assert sum(head for head, _, _ in user.gone) > 0
+
+
+async def test_no_place_is_asked_for_before_it_is_told_what_came_to_the_last_one(contexts: TlsContexts) -> None:
+    async with connected(contexts) as (transport, threads, other):
+        user = User(room=memoryview(bytearray(1000)), bursts=[Burst(b"a" * 32 * KIB, -1, 0, 0)])
+        seen: list[tuple[int, int]] = []
+
+        def queue_more() -> None:  # as an engine does when a slot has become free
+            transport.write_on()
+            seen.append((user.places, user.received))
+
+        user.when_sent = queue_more
+        transport.start(user)
+        other.sendall(b"x" * 1000)
+        await threads.run_all()
+
+        assert seen == [(1, 0)]
+        assert user.received == 1000
 
 
 async def test_a_file_that_is_closed_meanwhile_is_sent_to_its_end_all_the_same(
