@@ -9,7 +9,6 @@ import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from tests.helpers.certificates import Authority, Certificate
 from tests.helpers.peer_sites import Scripted, Site, sites, until
 
 from kraken.core.errors import BadConfig
+from kraken.core.metainfo import SwarmId
 from kraken.core.peers import Address, PeerId, Role
 from kraken.core.pieces import KIB, MIB
 from kraken.p2p import wire
@@ -66,6 +66,10 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
 
 def refused(site: Site, reason: str) -> float:
     return site.metrics.value("kraken_p2p_tls_refused_total", reason=reason)
+
+
+async def until_refused(site: Site, reason: str, times: int) -> None:
+    await until(lambda: refused(site, reason) == times)
 
 
 def encrypted(site: Site) -> float:
@@ -154,7 +158,7 @@ async def test_a_certificate_that_is_not_good_enough_is_refused_with_its_reason_
 
             assert isinstance(told.value, ssl.SSLError)
             assert "ALERT" in (told.value.reason or "")
-            await until(partial(refused, origin, reason))
+            await until_refused(origin, reason, 1)
         assert [refused(origin, reason) for reason in ("no_certificate", "expired", "untrusted")] == [1, 1, 1]
         assert not origin.node.runners
         assert origin.metrics.value("kraken_task_crashes_total", task="accept") == 0
@@ -224,6 +228,32 @@ async def test_how_long_the_certificate_lasts_is_told(pki: Pki) -> None:
     async with sites(Role.AGENT, Role.AGENT, settings=[pki.settings(OFF), pki.settings(OPTIONAL)]) as (off, on):
         assert off.metrics.value("kraken_p2p_certificate_seconds_left") == float("inf")
         assert abs(on.metrics.value("kraken_p2p_certificate_seconds_left") - 2 * day) < 600
+
+
+async def test_a_certificate_that_lasts_a_month_or_less_is_warned_of(
+    pki: Pki, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for days, warned in ((29, 1), (32, 0)):
+        settings = pki.settings(OPTIONAL, pki.cluster.issue_to_peer(f"lasts-{days}", days=days))
+        async with sites(Role.AGENT, settings=settings):
+            assert capsys.readouterr().out.count("certificate_expires") == warned
+
+
+async def test_who_is_refused_is_said_aloud_once_and_counted_each_time(
+    pki: Pki, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with sites(Role.ORIGIN, settings=pki.settings(REQUIRED)) as (origin,):
+        for tries in (1, 2, 3):
+            peer = Scripted(*await asyncio.open_connection(origin.node.address.host, origin.node.address.port))
+            peer.writer.write(b"\x13BitTorrent protocol")
+            assert await peer.is_closed()
+            await until_refused(origin, "plain", tries)
+            peer.close()
+
+        lines = [line for line in capsys.readouterr().out.splitlines() if "peer_tls_refused" in line]
+        assert [("warning" in line, "reason=plain" in line) for line in lines] == [
+            (True, True), (False, True), (False, True),
+        ]  # fmt: skip
 
 
 # On the wire, below and within TLS.
@@ -299,6 +329,22 @@ async def test_memory_for_pieces_is_bounded_over_tls_too(pki: Pki) -> None:
         assert await runner.blob.read(0, blob.metainfo.size) == blob.data
 
 
+@pytest.mark.parametrize("side", ["sender", "receiver"])
+async def test_limits_of_bandwidth_hold_over_tls(pki: Pki, side: str) -> None:
+    blob = a_blob(pieces=12, tail=256 * KIB)
+    async with sites(Role.ORIGIN, Role.AGENT, settings=pki.settings(REQUIRED)) as (origin, agent):
+        await origin.put(blob)
+        traffic = origin.node._traffic.sent if side == "sender" else agent.node._traffic.received
+        traffic.set_rate(4 * MIB)
+        begun = asyncio.get_running_loop().time()
+
+        runner = await agent.fetch(blob, origin.candidate)
+
+        await until(lambda: runner.engine.complete)
+        assert asyncio.get_running_loop().time() - begun > 0.6  # 3 MiB, and a burst ahead of them
+        assert await runner.blob.read(0, blob.metainfo.size) == blob.data
+
+
 async def test_no_descriptor_is_left_when_a_connection_ends_while_it_sends(pki: Pki) -> None:
     blob = a_blob(pieces=64)
     async with sites(Role.ORIGIN, settings=pki.settings(REQUIRED)) as (origin,):
@@ -314,11 +360,11 @@ async def test_no_descriptor_is_left_when_a_connection_ends_while_it_sends(pki: 
         await until(lambda: not origin.node.runners or len(os.listdir("/proc/self/fd")) <= before + 1)
 
 
-async def dial_tls(site: Site, swarm: object, context: ssl.SSLContext) -> Scripted:
+async def dial_tls(site: Site, swarm: SwarmId, context: ssl.SSLContext) -> Scripted:
     """A scripted peer within TLS."""
     address = site.node.address
     peer = Scripted(*await asyncio.open_connection(address.host, address.port, ssl=context))
-    peer.writer.write(Handshake(swarm, PeerId(os.urandom(20))).encode())  # type: ignore[arg-type]
+    peer.writer.write(Handshake(swarm, PeerId(os.urandom(20))).encode())
     Handshake.decode(await peer.reader.readexactly(HANDSHAKE_BYTES))
     peer.say(wire.Extended(0, Introduction(Role.AGENT, "", 16 * MIB, 1).encode()))
     return peer
