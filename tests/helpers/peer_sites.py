@@ -1,10 +1,10 @@
-"""Peer nodes on loopback with their stores in memory, and a peer whose every byte the test writes."""
+"""Nodes on loopback with stores in memory, and a peer whose every byte the test writes."""
 
 from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 
 from tests.helpers.blobs import Blob
@@ -63,10 +63,11 @@ class Site:
 
 @asynccontextmanager
 async def sites(
-    *roles: Role, settings: PeerSettings | None = None, swarm: SwarmSettings | None = None
+    *roles: Role, settings: PeerSettings | Sequence[PeerSettings] | None = None, swarm: SwarmSettings | None = None
 ) -> AsyncIterator[list[Site]]:
-    """Started nodes, stopped at the end."""
-    made = [Site(role, settings or PeerSettings(), swarm or SwarmSettings()) for role in roles]
+    """Started nodes, stopped at the end. Args: settings, of all, or of each in turn."""
+    own = [settings or PeerSettings()] * len(roles) if not isinstance(settings, Sequence) else settings
+    made = [Site(role, its, swarm or SwarmSettings()) for role, its in zip(roles, own, strict=True)]
     try:
         for site in made:
             await site.store.start()
@@ -79,7 +80,7 @@ async def sites(
             site.threads.close()
 
 
-async def until(condition: Callable[[], bool]) -> None:
+async def until(condition: Callable[[], object]) -> None:
     """Wait until something is so; 10 seconds are forever."""
     async with asyncio.timeout(10):
         while not condition():

@@ -133,8 +133,9 @@ class Agent:
         return NodeCard(KIND, self.name, str(self.node.address), self.node.peer_id.hex())
 
     def retune(self, settings: AgentSettings) -> None:
-        """Take over those settings that can be changed while it runs: the limits of bandwidth."""
+        """Take over those settings that can be changed while it runs: limits of bandwidth, and TLS between peers."""
         self._traffic.set_limits(settings.bandwidth)
+        self.node.retune(settings.peer)
 
     async def start(self) -> None:
         settings = self._settings

@@ -7,6 +7,8 @@ client or path from outside ever becomes a label.
 
 from __future__ import annotations
 
+import math
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
@@ -74,6 +76,14 @@ class Metrics:
         self.p2p_connections_displaced = self._counter(
             "p2p_connections_displaced", "Peers parted from because another swarm needed the connection more."
         )
+        self.p2p_peers_encrypted = self._gauge("p2p_peers_encrypted", "Of the peers connected now, those over TLS.")
+        self.p2p_tls_refused = self._counter(
+            "p2p_tls_refused", "Connections between peers that TLS did not let be, either way.", "reason"
+        )
+        self.p2p_certificate_seconds_left = self._gauge(
+            "p2p_certificate_seconds_left", "Seconds until this node's own certificate expires; infinite without TLS."
+        )
+        self.p2p_certificate_seconds_left.set(math.inf)
         self.p2p_swarms = self._gauge("p2p_swarms", "Swarms open now.")
         self.p2p_bans = self._counter("p2p_bans", "Peers banned.", "reason")
         self.p2p_uploads = self._gauge("p2p_uploads", "Pieces sent now, and pieces that wait for a slot.", "state")

@@ -82,7 +82,14 @@ class Origin:
             self.metrics,
         )
         self.node = PeerNode(
-            Role.ORIGIN, self.blobs, settings.peer, settings.swarm, self._log, self.metrics, traffic=self._traffic
+            Role.ORIGIN,
+            self.blobs,
+            settings.peer,
+            settings.swarm,
+            self._log,
+            self.metrics,
+            zone=settings.zone,
+            traffic=self._traffic,
         )
         service = OriginService(self.blobs, self._uploads, self._replicator, self._log)
         self._indexes = Members(
@@ -122,8 +129,9 @@ class Origin:
         return NodeCard(KIND, self.name, str(self.node.address), self.node.peer_id.hex())
 
     def retune(self, settings: OriginSettings) -> None:
-        """Take over those settings that can be changed while it runs: the limits of bandwidth."""
+        """Take over those settings that can be changed while it runs: limits of bandwidth, and TLS between peers."""
         self._traffic.set_limits(settings.bandwidth)
+        self.node.retune(settings.peer)
 
     async def start(self) -> None:
         settings = self._settings

@@ -7,10 +7,22 @@ The figures come from a discrete-event simulation of 1,000 to 15,000 hosts with 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
 
+from kraken.core.errors import Invalid
 from kraken.core.peers import Address
 from kraken.core.pieces import MIB
 from kraken.core.settings import Unit, setting
+
+
+class TlsMode(Enum):
+    """Whether connections of peers are encrypted."""
+
+    OFF = "off"
+    OPTIONAL = "optional"
+    """Both are accepted; TLS is dialled first, and then plain, if the other side does not speak it."""
+    REQUIRED = "required"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +86,29 @@ class PeerSettings:
     ban_seconds: float = setting(
         600.0, unit=Unit.SECONDS, low=0, meaning="A peer that was proven to send bad pieces is shut out for this long."
     )
+    tls: TlsMode = setting(
+        TlsMode.OFF,
+        meaning="TLS 1.3 with other peers, by certificates of both sides. With optional a peer that speaks none is "
+        "still talked to, with required nothing goes plain. Read again on SIGHUP, like the three files; see "
+        "docs/peer-tls.md.",
+    )
+    tls_cert_file: Path | None = setting(
+        None, meaning="This node's certificate, in PEM, with those between it and the authority behind it."
+    )
+    tls_key_file: Path | None = setting(None, meaning="The key of that certificate, in PEM, without a passphrase.")
+    tls_ca_file: Path | None = setting(
+        None, meaning="Certificates of the authorities, in PEM, one of which must have signed every peer's certificate."
+    )
+
+    def __post_init__(self) -> None:
+        files = {
+            "tls_cert_file": self.tls_cert_file,
+            "tls_key_file": self.tls_key_file,
+            "tls_ca_file": self.tls_ca_file,
+        }
+        missing = [name for name, path in files.items() if path is None]
+        if self.tls is not TlsMode.OFF and missing:
+            raise Invalid(f"tls is {self.tls.value}, which needs {', '.join(missing)}; see docs/peer-tls.md")
 
     @property
     def at_the_door(self) -> int:

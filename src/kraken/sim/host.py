@@ -71,7 +71,7 @@ class Host:
     entry: PeerEntry
     origin: bool
     link: Link
-    zone: int
+    zone: str  # empty when there is only one
     begun: bool = False
     began_at: float = 0.0
     finished_at: float | None = None

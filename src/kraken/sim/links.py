@@ -43,7 +43,7 @@ class Links:
         self._received = received
         self._handling = handling
         self._between = None if network.between is None else 1.0 / network.between
-        self._pipes: dict[tuple[int, int], float] = {}  # when all that is in it will be out
+        self._pipes: dict[tuple[str, str], float] = {}  # when all that is in it will be out
 
     def latency(self) -> float:
         """Seconds that one message takes."""

@@ -54,7 +54,7 @@ class NeighbourView(msgspec.Struct, frozen=True):
 
     `waiting`, requests in its queue as it last said; `asked`, pieces that we have asked of it and not got; `late`, it
     owes one for too long; `seconds_a_piece`, from request to piece, smoothed, None while it has sent none;
-    `received_bytes` and `sent_bytes`, payload since it is connected.
+    `received_bytes` and `sent_bytes`, payload since it is connected; `encrypted`, it is connected over TLS.
     """
 
     peer_id: str
@@ -70,6 +70,7 @@ class NeighbourView(msgspec.Struct, frozen=True):
     connected_seconds: float
     received_bytes: int
     sent_bytes: int
+    encrypted: bool
 
 
 class SwarmView(msgspec.Struct, frozen=True):
@@ -182,6 +183,7 @@ def _neighbour_view(runner: SwarmRunner, peer: Peer) -> NeighbourView:
         connected_seconds=round(runner.now() - peer.since, 3),
         received_bytes=peer.received_bytes,
         sent_bytes=peer.sent_bytes,
+        encrypted=peer.connection.encrypted,
     )
 
 

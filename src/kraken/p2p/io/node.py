@@ -26,15 +26,17 @@ from kraken.p2p import wire
 from kraken.p2p.connection_budget import Crew, givers, least_missed
 from kraken.p2p.dialing import Candidate
 from kraken.p2p.events import AllowanceChanged, DialFailed
-from kraken.p2p.handshake import HANDSHAKE_BYTES, KR_HAVE_ID, Handshake, Introduction
+from kraken.p2p.handshake import HANDSHAKE_BYTES, KR_HAVE_ID, MAX_ZONE_BYTES, Handshake, Introduction
 from kraken.p2p.io.buffers import BufferPool
 from kraken.p2p.io.connection import Connection
+from kraken.p2p.io.encryption import Encryption
+from kraken.p2p.io.line import Line, socket_for
 from kraken.p2p.io.runner import MAX_BLOCK, Peer, SwarmRunner
 from kraken.p2p.io.write_turns import WriteTurns
 from kraken.p2p.ledger import PeerKey
 from kraken.p2p.priority import SMALL_RANK, Priority
 from kraken.p2p.request_budget import Wish, share_out
-from kraken.p2p.settings import PeerSettings, SwarmSettings
+from kraken.p2p.settings import PeerSettings, SwarmSettings, TlsMode
 from kraken.p2p.turns import Turns
 from kraken.runtime.bandwidth import Traffic
 from kraken.runtime.tasks import Tasks
@@ -71,9 +73,15 @@ class PeerNode:
         traffic: Traffic | None = None,
         seed: int | None = None,
     ) -> None:
-        """Args: traffic, what it may move; seed, of all chance in this node; None takes it from the system."""
+        """Args: traffic, what it may move; seed, of all chance in this node; None takes it from the system.
+
+        Raises: BadConfig, when the name of the zone is longer than peers take.
+        """
+        if len(zone.encode()) > MAX_ZONE_BYTES:
+            raise BadConfig(f"zone: {zone!r} has {len(zone.encode())} bytes, and may have {MAX_ZONE_BYTES}")
         self._traffic = traffic or Traffic()
         self.role = role
+        self.zone = zone
         self.peer_id: PeerId = peer_id(os.urandom(12))
         self.metrics = metrics
         self.log = log
@@ -98,6 +106,7 @@ class PeerNode:
         self._slots_given: deque[PeerKey] = deque()
         self._giving_slots = False
         self._listener: socket.socket | None = None
+        self._encryption = Encryption(settings, log, metrics)
         metrics.p2p_swarms.set_function(lambda: len(self.runners))
         metrics.p2p_requested_bytes.set_function(self._requested_bytes)
         metrics.p2p_writes_waiting.set_function(lambda: self._writes.waiting)
@@ -105,9 +114,10 @@ class PeerNode:
         metrics.p2p_uploads.labels(state="waiting").set_function(lambda: self._slots.waiting)
 
     async def start(self) -> None:
-        """Listen. Raises: BadConfig, when the address cannot be had."""
+        """Listen. Raises: BadConfig, when the address cannot be had, or a certificate cannot be used."""
+        self._encryption.load(self._settings)
         listen = self._settings.listen
-        listener = _socket_for(listen)
+        listener = socket_for(listen)
         listener.setblocking(False)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -120,6 +130,7 @@ class PeerNode:
         self.address = Address(listen.host, listener.getsockname()[1])
         self._listen()
         self.tasks.spawn("sweep_peers", self._sweep())
+        self.tasks.spawn("watch_certificate", self._encryption.watch_expiry())
 
     async def stop(self) -> None:
         """Close every connection and swarm."""
@@ -133,7 +144,17 @@ class PeerNode:
         for runner in list(self.runners.values()):
             runner.close()
         self.runners.clear()
+        self._encryption.close()
         self.buffers.trim()
+
+    def retune(self, settings: PeerSettings) -> None:
+        """Read mode and certificates of TLS anew. Where TLS is required from now on, plain connections end."""
+        self._encryption.load_again(settings)
+        if self._encryption.mode is TlsMode.REQUIRED:
+            for runner in list(self.runners.values()):
+                for peer in list(runner.peers.values()):
+                    if not peer.connection.encrypted:
+                        peer.connection.close("TLS is required from now on")
 
     def join(self, blob: BlobFile) -> SwarmRunner:
         """The swarm of a blob, open for as long as `users` of it is not 0; the caller is counted as one."""
@@ -263,65 +284,72 @@ class PeerNode:
             if self._open() >= self._settings.max_connections + self._settings.at_the_door:
                 sock.close()
                 continue
-            sock.setblocking(False)
-            self.tasks.spawn("accept", self._shake(sock, self._answer(sock, Address(_printable(remote[0]), remote[1]))))
+            self.tasks.spawn("accept", self._accepted(Line(sock), Address(_printable(remote[0]), remote[1])))
 
-    async def _answer(self, sock: socket.socket, remote: Address) -> bool:
+    async def _accepted(self, line: Line, remote: Address) -> None:
+        attached = False
+        try:
+            attached = await self._shake(remote, self._answer(line, remote))
+        finally:
+            if not attached:
+                line.close()
+
+    async def _answer(self, line: Line, remote: Address) -> bool:
         """The other side speaks first; then we, if the swarm is here and has room."""
-        theirs = Handshake.decode(await _receive_exactly(sock, HANDSHAKE_BYTES))
+        await self._encryption.answer(line)
+        theirs = Handshake.decode(await line.receive_exactly(HANDSHAKE_BYTES))
         if theirs.peer == self.peer_id or self._banned(theirs.peer):
             return False
         runner = await self._find(theirs.swarm)
         if runner is None or not self._has_room(runner) or not self._has_place(runner):
             return False
-        await asyncio.get_running_loop().sock_sendall(sock, Handshake(theirs.swarm, self.peer_id).encode())
-        return self._attach(runner, sock, theirs, remote, dialled=None)
+        await line.send_all(Handshake(theirs.swarm, self.peer_id).encode())
+        return self._attach(runner, line, theirs, remote, dialled=None)
 
     async def _dial(self, runner: SwarmRunner, candidate: Candidate) -> None:
         address = candidate.address
         attached = False
         if not self._banned(address) and self._has_place(runner):
-            with suppress(OSError):  # mostly that this process may open no more files
-                sock = _socket_for(address)
-                sock.setblocking(False)
-                attached = await self._shake(sock, self._call(runner, sock, address))
+            attached = await self._shake(address, self._call(runner, address))
         if not attached:
             runner.feed(DialFailed(address))
 
-    async def _call(self, runner: SwarmRunner, sock: socket.socket, address: Address) -> bool:
+    async def _call(self, runner: SwarmRunner, address: Address) -> bool:
         """We speak first. Returns: whether the connection stands."""
-        loop = asyncio.get_running_loop()
-        await loop.sock_connect(sock, (address.bare_host, address.port))
-        await loop.sock_sendall(sock, Handshake(runner.swarm_id, self.peer_id).encode())
-        theirs = Handshake.decode(await _receive_exactly(sock, HANDSHAKE_BYTES))
-        if theirs.swarm != runner.swarm_id or theirs.peer == self.peer_id or self._banned(theirs.peer):
-            return False
-        return self._attach(runner, sock, theirs, address, dialled=address)
-
-    async def _shake(self, sock: socket.socket, handshake: Coroutine[Any, Any, bool]) -> bool:
-        """Run a handshake within its time; the socket is closed unless a connection took it over."""
+        line = await self._encryption.dial(address)
         attached = False
+        try:
+            await line.send_all(Handshake(runner.swarm_id, self.peer_id).encode())
+            theirs = Handshake.decode(await line.receive_exactly(HANDSHAKE_BYTES))
+            if theirs.swarm == runner.swarm_id and theirs.peer != self.peer_id and not self._banned(theirs.peer):
+                attached = self._attach(runner, line, theirs, address, dialled=address)
+        finally:
+            if not attached:
+                line.close()
+        return attached
+
+    async def _shake(self, remote: Address, handshake: Coroutine[Any, Any, bool]) -> bool:
+        """Run a handshake, that of TLS included, within its time. Returns: whether the connection stands."""
         self._shaking += 1
         try:
             async with asyncio.timeout(self._settings.handshake_seconds):
-                attached = await handshake
+                return await handshake
         except (OSError, TimeoutError, EOFError, Invalid, KrakenError) as error:
-            self.log.debug(LogEvent.PEER_REFUSED, error=str(error))
+            self._encryption.tell_refused(str(remote), error)
+            return False
         finally:
             self._shaking -= 1
-            if not attached:
-                sock.close()
-        return attached
 
     def _attach(
-        self, runner: SwarmRunner, sock: socket.socket, theirs: Handshake, address: Address, dialled: Address | None
+        self, runner: SwarmRunner, line: Line, theirs: Handshake, address: Address, dialled: Address | None
     ) -> bool:
         if self.runners.get(runner.swarm_id) is not runner or not self._settle_double(runner, theirs.peer, dialled):
             return False
         if not self._make_place(runner):
             return False
-        self._tune(sock)
-        connection = Connection(PeerKey(next(self._keys)), str(address), sock, runner.limits, runner, self._traffic)
+        self._tune(line.sock)
+        key, transport = PeerKey(next(self._keys)), self._encryption.transport(line)
+        connection = Connection(key, str(address), transport, runner.limits, runner, self._traffic)
         peer = Peer(connection, theirs.peer, address, Introduction(), dialled, theirs.fast)
         greeting = (wire.Extended(0, self._introduction.encode()),) if theirs.extended else ()
         runner.attach(peer, greeting)
@@ -453,21 +481,6 @@ class PeerNode:
 
 def _crew(runner: SwarmRunner) -> Crew:
     return Crew(runner.swarm_id, runner.priority is not None, len(runner.peers))
-
-
-def _socket_for(address: Address) -> socket.socket:
-    return socket.socket(socket.AF_INET6 if ":" in address.bare_host else socket.AF_INET, socket.SOCK_STREAM)
-
-
-async def _receive_exactly(sock: socket.socket, size: int) -> bytes:
-    data = b""
-    loop = asyncio.get_running_loop()
-    while len(data) < size:
-        part = await loop.sock_recv(sock, size - len(data))
-        if not part:
-            raise EOFError("the peer closed the connection: it has no such swarm, or is full")
-        data += part
-    return data
 
 
 def _printable(host: str) -> str:

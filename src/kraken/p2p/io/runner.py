@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol, assert_never
 
 from kraken.core.errors import Invalid, KrakenError, PeerMisbehaved, Unavailable
@@ -123,6 +124,7 @@ class Host(Protocol):
     """The node that a swarm runs on, as the swarm sees it."""
 
     peer_id: PeerId
+    zone: str
     metrics: Metrics
     log: Log
     tasks: Tasks
@@ -180,7 +182,7 @@ class SwarmRunner:
         blob.acquire()
         self.blob = blob
         self.swarm_id = blob.metainfo.swarm
-        self.engine = Swarm(host.peer_id, blob.metainfo.pieces, settings, rng, blob.held)
+        self.engine = Swarm(host.peer_id, blob.metainfo.pieces, settings, rng, blob.held, host.zone)
         self.peers: dict[PeerKey, Peer] = {}
         self.users = 0
         self.empty_since = asyncio.get_running_loop().time()
@@ -269,6 +271,8 @@ class SwarmRunner:
         self.peers[peer.connection.key] = peer
         peer.since = self.now()
         self._host.metrics.p2p_peers.inc()
+        if peer.connection.encrypted:
+            self._host.metrics.p2p_peers_encrypted.inc()
         held, count = self.engine.held, self.blob.metainfo.pieces.count
         peer.told_held = held
         opening: wire.Message
@@ -369,10 +373,12 @@ class SwarmRunner:
         peer = self.peers.pop(connection.key)
         for assembly in peer.assemblies.values():
             assembly.filling = False
-            self._empty(assembly)
+            connection.when_still(partial(self._empty, assembly))
         peer.assemblies.clear()
         self._host.end_slot(connection.key)
         self._host.metrics.p2p_peers.dec()
+        if connection.encrypted:
+            self._host.metrics.p2p_peers_encrypted.dec()
         self._host.log.debug(LogEvent.PEER_LEFT, peer=connection.name, reason=reason)
         if not self.peers:
             self.empty_since = self._loop.time()
@@ -390,7 +396,15 @@ class SwarmRunner:
             peer.connection.send(*stock)
             about = peer.introduction
             self.feed(
-                PeerJoined(peer.connection.key, peer.peer_id, about.role, about.is_kraken, peer.dialled, peer.told_held)
+                PeerJoined(
+                    peer.connection.key,
+                    peer.peer_id,
+                    about.role,
+                    about.is_kraken,
+                    peer.dialled,
+                    peer.told_held,
+                    about.zone,
+                )
             )
 
     def _extended(self, peer: Peer, message: wire.Extended) -> None:

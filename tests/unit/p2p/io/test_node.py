@@ -183,12 +183,12 @@ async def test_connections_beyond_the_cap_are_refused_at_the_door() -> None:
     async with sites(Role.ORIGIN, settings=PeerSettings(max_connections=1)) as (origin,):
         address = origin.node.address
         silent = [Scripted(*await asyncio.open_connection(address.host, address.port)) for _ in range(2)]
-        await until(lambda: len(origin.node.tasks) == 3)  # the sweep, and two handshakes
+        await until(lambda: len(origin.node.tasks) == 4)  # the sweep, the certificate watch, and two handshakes
 
         third = Scripted(*await asyncio.open_connection(address.host, address.port))
 
         assert await third.is_closed()
-        assert len(origin.node.tasks) == 3
+        assert len(origin.node.tasks) == 4
         for each in (*silent, third):
             each.close()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import cast
@@ -42,6 +42,7 @@ class RecordedHost:
 
     def __init__(self) -> None:
         self.peer_id = PeerId(b"m" * 20)
+        self.zone = ""
         self.metrics = Metrics("agent", "test")
         self.log = get_logger("agent", "test")
         self.tasks = Tasks(self.log, self.metrics)
@@ -91,7 +92,7 @@ class RecordedConnection:
     def __init__(self, key: int) -> None:
         self.key = PeerKey(key)
         self.name = f"peer-{key}"
-        self.closed = False
+        self.closed = self.encrypted = False
         self.payload_at = 0.0
         self.sent: list[wire.Message] = []
         self.pieces: list[PieceHeader] = []
@@ -100,6 +101,9 @@ class RecordedConnection:
     def start(self) -> None: ...
 
     def resume(self) -> None: ...
+
+    def when_still(self, then: Callable[[], None]) -> None:
+        then()
 
     def send(self, *messages: wire.Message) -> None:
         self.sent += messages
