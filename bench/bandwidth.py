@@ -13,6 +13,7 @@ import tempfile
 from bench.figures import Figure
 from bench.lab import MIB
 from kraken.p2p.io.connection import Connection
+from kraken.p2p.io.transport import PlainTransport
 from kraken.p2p.ledger import PeerKey
 from kraken.p2p.wire import FrameLimits, Message, PieceHeader
 from kraken.runtime.bandwidth import Bandwidth, Traffic
@@ -75,8 +76,9 @@ async def _moved(side: str, link: Bandwidth, traffic: Traffic) -> dict[int, list
                 sock.setblocking(False)
             sender, receiver = Receiver(), Receiver()
             given = (traffic, None) if side == "sending" else (None, traffic)
-            out = Connection(PeerKey(number), "sender", ours, limits, sender, given[0])
-            into = Connection(PeerKey(number), "receiver", theirs, limits, receiver, given[1])
+            out = Connection(PeerKey(number), "sender", PlainTransport(ours), limits, sender, given[0])
+            into = Connection(PeerKey(number), "receiver", PlainTransport(theirs), limits, receiver, given[1])
+            out.start()
             into.start()
             counted.append(_Counted(out, into, receiver))
         for connection in counted:

@@ -19,7 +19,7 @@ from kraken.observability.metrics import Metrics
 from kraken.p2p.dialing import Candidate
 from kraken.p2p.events import PeersOffered
 from kraken.p2p.io.node import PeerNode
-from kraken.p2p.settings import PeerSettings, SwarmSettings
+from kraken.p2p.settings import PeerSettings, SwarmSettings, TlsMode
 from kraken.runtime.allocator import keep_freed_buffers
 from kraken.runtime.clock import SystemClock
 from kraken.runtime.threads import FileThreads
@@ -42,7 +42,7 @@ def cpu_seconds() -> float:
 class Site:
     """A store and a node."""
 
-    def __init__(self, role: Role, data: Path, verify: Verify = Verify.BLOB) -> None:
+    def __init__(self, role: Role, data: Path, peer: PeerSettings, verify: Verify = Verify.BLOB) -> None:
         configure(LogSettings())
         keep_freed_buffers()
         self.threads = FileThreads()
@@ -52,7 +52,7 @@ class Site:
             SystemClock(),
         )
         self.store = CatalogBlobStore(DiskMedium(data), self.threads, self.clock, self.log, self.metrics, verify)
-        self.node = PeerNode(role, self.store, PeerSettings(), SwarmSettings(), self.log, self.metrics)
+        self.node = PeerNode(role, self.store, peer, SwarmSettings(), self.log, self.metrics)
 
     async def start(self) -> None:
         await self.store.start()
@@ -64,9 +64,15 @@ class Site:
         self.threads.close()
 
 
-async def send(data: Path, source: Path, digest: Digest) -> None:
-    """Hold a blob and serve it; for each line on standard input say what that took since the last one."""
-    site = Site(Role.ORIGIN, data)
+def with_tls(mode: TlsMode, certificates: Path) -> PeerSettings:
+    """Settings of a peer. Args: certificates, a folder with node.pem, node.key and ca.pem."""
+    certificate, key, authority = (certificates / name for name in ("node.pem", "node.key", "ca.pem"))
+    return PeerSettings(tls=mode, tls_cert_file=certificate, tls_key_file=key, tls_ca_file=authority)
+
+
+async def send(data: Path, certificates: Path, source: Path, digest: Digest) -> None:
+    """Hold a blob and serve it, over TLS to who asks so; for each line on standard input say what that took since."""
+    site = Site(Role.ORIGIN, data, with_tls(TlsMode.OPTIONAL, certificates))
     await site.start()
     uploads = UploadSessions(site.store, site.threads, site.clock, site.log, site.metrics)
     session = session_id("0" * 32)
@@ -90,9 +96,11 @@ async def send(data: Path, source: Path, digest: Digest) -> None:
     await site.stop()
 
 
-async def receive(data: Path, peer: Address, metainfo: Metainfo, runs: int, verify: Verify) -> None:
+async def receive(
+    data: Path, settings: PeerSettings, peer: Address, metainfo: Metainfo, runs: int, verify: Verify
+) -> None:
     """Fetch a blob so many times and once more, which is the first and warms up; say what each took."""
-    site = Site(Role.AGENT, data, verify)
+    site = Site(Role.AGENT, data, settings, verify)
     await site.start()
     for _ in range(runs + 1):
         blob = await site.store.partial(metainfo)
@@ -109,17 +117,18 @@ async def receive(data: Path, peer: Address, metainfo: Metainfo, runs: int, veri
 
 
 def main() -> None:
-    role, data, *rest = sys.argv[1:]
+    role, data, certificates, *rest = sys.argv[1:]
     if role == "send":
-        asyncio.run(send(Path(data), Path(rest[0]), Digest.parse(rest[1])))
+        asyncio.run(send(Path(data), Path(certificates), Path(rest[0]), Digest.parse(rest[1])))
     else:
         asyncio.run(
             receive(
                 Path(data),
-                Address.parse(rest[0]),
-                Metainfo.decode(bytes.fromhex(Path(rest[1]).read_text())),
-                int(rest[2]),
-                Verify(rest[3]),
+                with_tls(TlsMode(rest[0]), Path(certificates)),
+                Address.parse(rest[1]),
+                Metainfo.decode(bytes.fromhex(Path(rest[2]).read_text())),
+                int(rest[3]),
+                Verify(rest[4]),
             )
         )
 

@@ -149,3 +149,11 @@ def is_alive(http: Address) -> bool:
         return bool(fetched(http, "/healthz"))
     except (OSError, urllib.error.URLError):
         return False
+
+
+@pytest.mark.parametrize("kind", WITH_PEERS)
+def test_more_connections_than_the_process_may_have_files(kind: str, tmp_path: Path) -> None:
+    said = refusal(kind, a_config(tmp_path, kind, http={"listen": "127.0.0.1:0", "max_connections": 1_000_000}))
+
+    assert "ulimit -Hn" in said
+    assert "http.max_connections (1000000" in said

@@ -12,9 +12,9 @@ from itertools import count
 import pytest
 from tests.helpers.blobs import Blob, a_blob
 from tests.helpers.dev_cluster import DevCluster, dev_cluster
-from tests.helpers.liar import Liar
+from tests.helpers.liar import Denier, Liar, Silent
 from tests.helpers.pulling import pull, push, right
-from tests.helpers.scripted_peer import announced, greeting, received
+from tests.helpers.scripted_peer import ScriptedPeer, announced, greeting, received
 from tests.helpers.tools import until
 
 from kraken.cli.layout import Counts
@@ -87,6 +87,25 @@ async def test_many_liars_and_no_honest_agent_still_give_the_right_bytes(cluster
     assert pulled == [right(blob.digest, len(blob.data))] * 2
     for agent in cluster.of("agent"):
         assert cluster.blob_path(agent.name, blob.digest).read_bytes() == blob.data
+
+
+@pytest.mark.parametrize("kind", [Denier, Silent])
+async def test_peers_that_only_say_that_they_have_the_blob_keep_nobody_from_it(
+    cluster: DevCluster, kind: type[ScriptedPeer]
+) -> None:
+    blob = a_blob(40, tail=1000, seed=next(_seeds))
+    await push(cluster.proxy, blob.data)
+    pretenders = [kind(blob) for _ in range(3)]
+    tracker = cluster["tracker-1"].http
+    before = bans(cluster)
+
+    async with announced(pretenders[0], tracker), announced(pretenders[1], tracker), announced(pretenders[2], tracker):
+        pulled = await asyncio.gather(*(pull(agent.http, blob.digest) for agent in cluster.of("agent")))
+
+        assert any(peer.requested for peer in pretenders), "none was ever asked"
+    assert pulled == [right(blob.digest, len(blob.data))] * 2
+    assert bans(cluster) == before, "nothing is proven against them"
+    assert cluster.crashes() == 0
 
 
 # What no peer may send.
@@ -198,6 +217,22 @@ async def test_a_flood_of_requests_that_nobody_reads_ends_and_starves_nobody(clu
 
     await still_serves(cluster, blob)
     assert memory(cluster) < 400 * MIB
+
+
+async def test_a_flood_of_haves_costs_no_memory_and_starves_nobody(cluster: DevCluster, blob: Blob) -> None:
+    before = memory(cluster)
+    told = wire.encode(wire.Have(1)) + wire.encode(wire.Extended(1, wire.encode_have_batch(9, [0, 1, 2])))
+    async with connected(cluster) as (_, flooder):
+        flooder.write(greeting(blob.metainfo.swarm, peer_id(os.urandom(12))))
+        flood = asyncio.create_task(send_for_ever(flooder, told * 1000))
+        async with connected(cluster) as honest:
+            await greeted(blob.metainfo.swarm, honest)
+            for piece in range(PIECES - 1):
+                assert await a_piece(honest, piece) == blob.data[piece * PIECE : (piece + 1) * PIECE]
+        assert memory(cluster) - before < 64 * MIB
+        flood.cancel()
+
+    await still_serves(cluster, blob)
 
 
 async def test_every_request_that_was_read_is_answered_by_piece_or_reject(cluster: DevCluster, blob: Blob) -> None:

@@ -35,7 +35,6 @@ FUZZ: Final = settings(
     max_examples=REQUESTS or 450,
     derandomize=not REQUESTS,
     print_blob=True,
-    deadline=None,
     database=None,
     phases=(Phase.generate, Phase.shrink),
     suppress_health_check=list(HealthCheck),

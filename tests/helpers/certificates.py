@@ -12,7 +12,7 @@ _CURVE = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
 _LEAF = """
 basicConstraints=critical,CA:FALSE
 keyUsage=critical,digitalSignature
-extendedKeyUsage=serverAuth
+extendedKeyUsage={usage}
 subjectKeyIdentifier=hash
 authorityKeyIdentifier=keyid
 subjectAltName={names}
@@ -21,7 +21,7 @@ subjectAltName={names}
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """A certificate of a server and its key, as PEM files."""
+    """A certificate and its key, as PEM files."""
 
     certificate: Path
     key: Path
@@ -47,14 +47,29 @@ class Authority:
             "-addext", "keyUsage=critical,keyCertSign", "-keyout", self._key, "-out", self.certificate,
         )  # fmt: skip
 
-    def issue(self, name: str, alternatives: str = "IP:127.0.0.1,DNS:localhost") -> Certificate:
-        """A certificate for a server. Args: alternatives, as openssl writes subjectAltName."""
+    def issue(
+        self,
+        name: str,
+        alternatives: str = "IP:127.0.0.1,DNS:localhost",
+        *,
+        usage: str = "serverAuth",
+        days: int = 2,
+    ) -> Certificate:
+        """A certificate for a server, or for whom `usage` (extendedKeyUsage) says.
+
+        Args: alternatives, as openssl writes subjectAltName; days that it lasts from now on, less than 0 for one that
+        has expired.
+        """
         key, request, made = (self._directory / f"{name}.{suffix}" for suffix in ("key", "csr", "pem"))
         extensions = self._directory / f"{name}.cnf"
-        extensions.write_text(_LEAF.format(names=alternatives))
+        extensions.write_text(_LEAF.format(names=alternatives, usage=usage))
         output_of("openssl", "req", "-new", *_CURVE, "-subj", f"/CN={name}", "-keyout", key, "-out", request)
         output_of(
             "openssl", "x509", "-req", "-in", request, "-CA", self.certificate, "-CAkey", self._key,
-            "-CAcreateserial", "-days", "2", "-extfile", extensions, "-out", made,
+            "-CAcreateserial", "-days", str(days), "-extfile", extensions, "-out", made,
         )  # fmt: skip
         return Certificate(made, key)
+
+    def issue_to_peer(self, name: str, days: int = 2) -> Certificate:
+        """A certificate for a peer, which is both sides of its connections. Args: days, as for `issue`."""
+        return self.issue(name, f"DNS:{name}", usage="serverAuth,clientAuth", days=days)

@@ -34,7 +34,6 @@ MODEL: Final = settings(
     stateful_step_count=40,
     derandomize=not SEQUENCES,
     print_blob=True,
-    deadline=None,
     database=None,
     phases=(Phase.generate, Phase.shrink) if SEQUENCES else (Phase.generate,),
     suppress_health_check=list(HealthCheck),

@@ -60,13 +60,6 @@ def test_no_pipe_between_zones_carries_more_than_it_can() -> None:
     assert 0.9 * 2 * 100 * MIB * last < crossed <= 2 * 100 * MIB * last
 
 
-def test_zones_that_are_not_narrow_make_no_difference() -> None:
-    apart = figures(replace(QUICK, zones=2))
-
-    assert apart.digest == figures(QUICK).digest
-    assert 40 < apart.crossing_percent < 60
-
-
 def test_no_host_has_more_connections_than_it_dials_and_accepts() -> None:
     most = QUICK.swarm.accept + QUICK.swarm.dial + QUICK.announce.origins
 

@@ -52,6 +52,23 @@ def test_every_live_host_finishes_although_some_die_dawdle_and_lie(seed: int) ->
     assert figures(crowd).dead == 1
 
 
+def test_liars_cost_honest_hosts_less_than_a_tenth_of_their_speed() -> None:
+    crowd = replace(QUICK, hosts=40)
+    among_liars = figures(replace(crowd, faults=Faults(liars=2)))
+
+    assert among_liars.unfinished == 0
+    assert among_liars.p50 >= 0.9 * figures(crowd).p50
+    assert among_liars.p99 >= 0.9 * figures(crowd).p99
+
+
+def test_hosts_fetch_from_other_zones_only_what_their_own_has_not() -> None:
+    apart, together = figures(replace(QUICK, hosts=60, zones=2)), figures(replace(QUICK, hosts=60))
+
+    assert apart.crossing_percent < 15  # half of all if nobody cared
+    assert apart.p50 > together.p50 - 0.02
+    assert all(copies <= 1.5 for copies in apart.origin_copies)
+
+
 def test_late_joiners_find_a_crowd_that_serves_them_at_line_rate() -> None:
     crowd = replace(QUICK, late=0.1, late_at=0.2)
     late = [host for host in ran(crowd).agents if host.began_at >= 0.2]

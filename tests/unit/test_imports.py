@@ -67,7 +67,7 @@ def layer(module: str) -> str:
         return f"component:{top}"
     if top in HELPERS:
         return f"helper:{top}"
-    if top in ("runtime", "observability", "config"):
+    if top in ("runtime", "observability", "config", "security"):
         return f"support:{top}"
     return {"core": "core", "cli": "cli", "sim": "sim", "kraken": "root", "__main__": "cli"}[top]
 
@@ -105,7 +105,12 @@ TRACKER_ENGINE = ("kraken.tracker.peer_table", "kraken.tracker.messages", "krake
 ENGINE_IMPORTS = {"upstream": {"oci"}}
 """Beyond core: what an upstream is asked for is named in the registry's terms."""
 
-SUPPORT_IMPORTS = {"observability": set[str](), "runtime": {"observability"}, "config": set[str]()}
+SUPPORT_IMPORTS = {
+    "observability": set[str](),
+    "runtime": {"observability"},
+    "config": set[str](),
+    "security": set[str](),
+}
 """Beyond core."""
 
 

@@ -31,6 +31,7 @@ from kraken.p2p.io.live_view import add_live_view
 from kraken.p2p.io.node import PeerNode
 from kraken.runtime.bandwidth import Traffic
 from kraken.runtime.clock import SystemClock
+from kraken.runtime.descriptors import require_descriptors
 from kraken.runtime.tasks import Tasks
 from kraken.runtime.threads import FileThreads
 from kraken.runtime.web import WebServer, component_app
@@ -132,10 +133,13 @@ class Agent:
         return NodeCard(KIND, self.name, str(self.node.address), self.node.peer_id.hex())
 
     def retune(self, settings: AgentSettings) -> None:
-        """Take over those settings that can be changed while it runs: the limits of bandwidth."""
+        """Take over those settings that can be changed while it runs: limits of bandwidth, and TLS between peers."""
         self._traffic.set_limits(settings.bandwidth)
+        self.node.retune(settings.peer)
 
     async def start(self) -> None:
+        settings = self._settings
+        require_descriptors(settings.peer.descriptors, settings.http.max_connections, settings.client.max_connections)
         await self.blobs.start()
         await self._known.start()
         if self._known.failure is not None:
@@ -143,7 +147,6 @@ class Agent:
         await self.node.start()
         await self._trackers.start()
         await self._indexes.start()
-        settings = self._settings
         if settings.mirror.upstreams:
             await self._origins.start()
         self._announcing.start(

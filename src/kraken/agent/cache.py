@@ -92,7 +92,7 @@ class BlobReader:
             self._view.close()
         if self._download is not None:
             self._cache.reader_left(self._download)
-        download.readers += 1
+        download.reader_came()
         self._download = download
         self._view = download.reader(part=self._part)
 
@@ -180,7 +180,7 @@ class BlobCache:
 
     def reader_left(self, download: Download) -> None:
         """A reader of a download is done, or gone."""
-        download.readers -= 1
+        download.reader_left()
         task = self._running.get(download)
         if task is not None and not download.readers and download.fraction < self._settings.finish_fraction:
             self._drop(download)

@@ -13,6 +13,7 @@ from kraken.core.pieces import PieceIndex
 from kraken.p2p.bitfield import first_gap
 from kraken.p2p.events import ReaderLeft, ReaderMoved
 from kraken.p2p.io.runner import SwarmRunner
+from kraken.p2p.priority import Priority
 from kraken.storage.io.blob_file import BlobFile
 from kraken.storage.ports import BlobStore
 
@@ -69,6 +70,17 @@ class Download:
             self._runner.demand(-1)
             self._runner.unlisten(self._piece_arrived)
             self._wake()
+
+    def reader_came(self) -> None:
+        """One more reads it: somebody waits."""
+        self.readers += 1
+        self._runner.prioritize(Priority.INTERACTIVE)
+
+    def reader_left(self) -> None:
+        """One less reads it. Without any, what others wait for goes first."""
+        self.readers -= 1
+        if not self.readers:
+            self._runner.prioritize(Priority.BACKGROUND)
 
     def reader(self, *, part: bool) -> DownloadReader:
         """A new reader's view. Args: part, whether it wants less than the whole blob."""

@@ -54,7 +54,11 @@ class AgentSettings:
         lambda: f"agent-{socket.gethostname()}", meaning="How logs and metrics call it; unique in the cluster."
     )
     data: Path = setting(Path("/var/lib/kraken/agent"), meaning="Where blobs are cached.")
-    zone: str = setting("", meaning="The part of the network that this host is in, as peers are told; may be empty.")
+    zone: str = setting(
+        "",
+        meaning="The part of the network that this host is in, such as an availability zone; may be empty. Peers of "
+        "the same zone are preferred, and what they hold is not fetched from other zones.",
+    )
     announce_host: str | None = setting(
         None,
         meaning="Where other agents reach this host, for trackers that are told to trust it. By default they take the "

@@ -42,6 +42,10 @@ class Event(StrEnum):
     DOWNLOAD_STOPPED = "download_stopped"
     PEER_LEFT = "peer_left"
     PEER_REFUSED = "peer_refused"
+    PEER_TLS_REFUSED = "peer_tls_refused"  # peer, reason, error; of each reason one in 10 s is a warning
+    CERTIFICATES_READ = "certificates_read"  # mode, days_left: new connections between peers use them
+    CERTIFICATES_REFUSED = "certificates_refused"  # error: those that were read before go on
+    CERTIFICATE_EXPIRES = "certificate_expires"  # file, days_left: it lasts 30 days or less
     PEER_BANNED = "peer_banned"  # peer, reason
     PIECE_CORRUPT = "piece_corrupt"  # digest, piece, and where it came from
     ANNOUNCE_FAILED = "announce_failed"

@@ -7,6 +7,8 @@ client or path from outside ever becomes a label.
 
 from __future__ import annotations
 
+import math
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
@@ -71,8 +73,24 @@ class Metrics:
         )
         self.p2p_pieces = self._counter("p2p_pieces", "Pieces that arrived, by what they turned out to be.", "result")
         self.p2p_peers = self._gauge("p2p_peers", "Peers connected now.")
+        self.p2p_connections_displaced = self._counter(
+            "p2p_connections_displaced", "Peers parted from because another swarm needed the connection more."
+        )
+        self.p2p_peers_encrypted = self._gauge("p2p_peers_encrypted", "Of the peers connected now, those over TLS.")
+        self.p2p_tls_refused = self._counter(
+            "p2p_tls_refused", "Connections between peers that TLS did not let be, either way.", "reason"
+        )
+        self.p2p_certificate_seconds_left = self._gauge(
+            "p2p_certificate_seconds_left", "Seconds until this node's own certificate expires; infinite without TLS."
+        )
+        self.p2p_certificate_seconds_left.set(math.inf)
         self.p2p_swarms = self._gauge("p2p_swarms", "Swarms open now.")
         self.p2p_bans = self._counter("p2p_bans", "Peers banned.", "reason")
+        self.p2p_uploads = self._gauge("p2p_uploads", "Pieces sent now, and pieces that wait for a slot.", "state")
+        self.p2p_writes_waiting = self._gauge("p2p_writes_waiting", "Pieces that wait to be hashed and written.")
+        self.p2p_requested_bytes = self._gauge(
+            "p2p_requested_bytes", "Bytes of pieces asked of peers, and not come yet."
+        )
         self.p2p_requests_rejected = self._counter("p2p_requests_rejected", "Requests of peers that were turned down.")
 
     def _tracker(self) -> None:

@@ -30,6 +30,7 @@ from kraken.p2p.io.live_view import add_live_view
 from kraken.p2p.io.node import PeerNode
 from kraken.runtime.bandwidth import Traffic
 from kraken.runtime.clock import SystemClock
+from kraken.runtime.descriptors import require_descriptors
 from kraken.runtime.tasks import Tasks
 from kraken.runtime.threads import FileThreads
 from kraken.runtime.web import WebServer, component_app
@@ -81,7 +82,14 @@ class Origin:
             self.metrics,
         )
         self.node = PeerNode(
-            Role.ORIGIN, self.blobs, settings.peer, settings.swarm, self._log, self.metrics, traffic=self._traffic
+            Role.ORIGIN,
+            self.blobs,
+            settings.peer,
+            settings.swarm,
+            self._log,
+            self.metrics,
+            zone=settings.zone,
+            traffic=self._traffic,
         )
         service = OriginService(self.blobs, self._uploads, self._replicator, self._log)
         self._indexes = Members(
@@ -121,10 +129,13 @@ class Origin:
         return NodeCard(KIND, self.name, str(self.node.address), self.node.peer_id.hex())
 
     def retune(self, settings: OriginSettings) -> None:
-        """Take over those settings that can be changed while it runs: the limits of bandwidth."""
+        """Take over those settings that can be changed while it runs: limits of bandwidth, and TLS between peers."""
         self._traffic.set_limits(settings.bandwidth)
+        self.node.retune(settings.peer)
 
     async def start(self) -> None:
+        settings = self._settings
+        require_descriptors(settings.peer.descriptors, settings.http.max_connections, settings.client.max_connections)
         await self.blobs.start()
         await self.node.start()
         await self._server.start()

@@ -51,6 +51,11 @@ class OriginSettings:
         meaning="Which entry of cluster.origins is this origin. Needed where http.listen is not that very address, "
         "such as 0.0.0.0.",
     )
+    zone: str = setting(
+        "",
+        meaning="The part of the network that it is in, as peers are told; may be empty. Agents of the same zone "
+        "ask it before they ask agents of other zones.",
+    )
     write_quorum: int = setting(
         2,
         low=1,

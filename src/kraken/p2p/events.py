@@ -16,7 +16,7 @@ class PeerJoined:
     """A connection stands. `dialled` is the address that we dialled, None when the peer came to us.
 
     A Kraken peer never chokes; a stock client (`kraken` false) has us choked until it says otherwise. `told` is the
-    set of pieces that the peer was told we hold; None for all that we hold now.
+    set of pieces that the peer was told we hold; None for all that we hold now. `zone` is empty when it did not say.
     """
 
     peer: PeerKey
@@ -25,6 +25,7 @@ class PeerJoined:
     kraken: bool
     dialled: Address | None
     told: int | None = None
+    zone: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +139,16 @@ class DemandChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class AllowanceChanged:
+    """So many requests may be outstanding, late ones included, while other swarms of this host ask too.
+
+    `requests` is 1 or more; None when nobody else sets a limit.
+    """
+
+    requests: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class PeersOffered:
     """The tracker named peers."""
 
@@ -174,6 +185,7 @@ Event = (
     | PeersOffered
     | DialFailed
     | Tick
+    | AllowanceChanged
 )
 
 

@@ -24,7 +24,7 @@ KR_VERSION = 1
 KR_HAVE_ID = 1
 """The id under which we take kr_have messages; a peer announces its own."""
 
-MAX_ZONE_CHARACTERS = 64
+MAX_ZONE_BYTES = 64
 
 _EXTENDED = (5, 0x10)  # BEP 10: bit 20 from the right of the reserved bytes
 _FAST = (7, 0x04)  # BEP 6: the third least significant bit of the last one
@@ -106,7 +106,7 @@ class Introduction:
             raise Invalid(f"a longest block of {max_block!r} bytes")
         if not isinstance(have_id, int) or not 0 < have_id < 256:
             raise Invalid(f"kr_have under id {have_id!r}")
-        if len(zone) > MAX_ZONE_CHARACTERS:
+        if len(zone) > MAX_ZONE_BYTES:
             raise Invalid(f"a zone name of {len(zone)} bytes")
         try:
             return cls(Role(role.decode("ascii")), zone.decode("utf-8"), max_block, have_id)

@@ -7,10 +7,22 @@ The figures come from a discrete-event simulation of 1,000 to 15,000 hosts with 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
 
+from kraken.core.errors import Invalid
 from kraken.core.peers import Address
 from kraken.core.pieces import MIB
 from kraken.core.settings import Unit, setting
+
+
+class TlsMode(Enum):
+    """Whether connections of peers are encrypted."""
+
+    OFF = "off"
+    OPTIONAL = "optional"
+    """Both are accepted; TLS is dialled first, and then plain, if the other side does not speak it."""
+    REQUIRED = "required"
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +31,18 @@ class PeerSettings:
 
     listen: Address = setting(Address("127.0.0.1", 0), meaning="Where other peers connect. Port 0 takes any free port.")
     max_connections: int = setting(
-        1024, low=1, high=16384, meaning="Peer connections at once, over all swarms; more are refused at the door."
+        1024,
+        low=1,
+        high=16384,
+        meaning="Peer connections at once, over all swarms. Beyond it one is closed on which nothing is under way, of "
+        "swarms that nobody here waits for first; without such a one the newcomer is refused.",
+    )
+    max_seeded: int = setting(
+        1024,
+        low=1,
+        high=16384,
+        meaning="Blobs that are open only because peers are connected. One more closes that on which nothing has moved "
+        "for longest; it is opened again when a peer comes. As many as connections: a swarm has one at the least.",
     )
     handshake_seconds: float = setting(
         5.0, unit=Unit.SECONDS, low=0.1, high=60, meaning="A connection that has not shaken hands by then is closed."
@@ -38,15 +61,64 @@ class PeerSettings:
         meaning="TCP congestion control of peer connections, where the kernel has it; empty for the system's own. "
         "Pacing, as bbr does it, costs a sender 0.1 to 0.2 CPU s/GB and gains nothing within a data centre.",
     )
+    upload_slots: int = setting(
+        32,
+        low=4,
+        high=1024,
+        meaning="Pieces sent at once, over all swarms; a swarm by itself has at most `swarm.upload_slots` of them. Four"
+        " busy swarms fill it, and each piece still gets a thirty-second of the link: 1 MiB at 1 GB/s takes 34 ms. An "
+        "eighth is kept for small blobs.",
+    )
+    small_bytes: int = setting(
+        1 * MIB,
+        unit=Unit.BYTES,
+        low=0,
+        meaning="A blob of at most this size waits for no larger one: manifests and configurations, which hold up "
+        "whole pulls. The four pieces of such a blob take a receiver of 1 Gbit/s 8 ms.",
+    )
     buffer_bytes: int = setting(
         64 * MIB,
         unit=Unit.BYTES,
         low=16 * MIB,
-        meaning="Memory for pieces on their way from the network to the disk. When it is used up, reading pauses.",
+        meaning="Memory for pieces on their way from the network to the disk. When it is used up, reading pauses. "
+        "Swarms that fetch at the same time ask for no more than this together, so that what comes finds room.",
     )
     ban_seconds: float = setting(
         600.0, unit=Unit.SECONDS, low=0, meaning="A peer that was proven to send bad pieces is shut out for this long."
     )
+    tls: TlsMode = setting(
+        TlsMode.OFF,
+        meaning="TLS 1.3 with other peers, by certificates of both sides. With optional a peer that speaks none is "
+        "still talked to, with required nothing goes plain. Read again on SIGHUP, like the three files; see "
+        "docs/peer-tls.md.",
+    )
+    tls_cert_file: Path | None = setting(
+        None, meaning="This node's certificate, in PEM, with those between it and the authority behind it."
+    )
+    tls_key_file: Path | None = setting(None, meaning="The key of that certificate, in PEM, without a passphrase.")
+    tls_ca_file: Path | None = setting(
+        None, meaning="Certificates of the authorities, in PEM, one of which must have signed every peer's certificate."
+    )
+
+    def __post_init__(self) -> None:
+        files = {
+            "tls_cert_file": self.tls_cert_file,
+            "tls_key_file": self.tls_key_file,
+            "tls_ca_file": self.tls_ca_file,
+        }
+        missing = [name for name, path in files.items() if path is None]
+        if self.tls is not TlsMode.OFF and missing:
+            raise Invalid(f"tls is {self.tls.value}, which needs {', '.join(missing)}; see docs/peer-tls.md")
+
+    @property
+    def at_the_door(self) -> int:
+        """Handshakes that may run beyond `max_connections`: which swarm a newcomer is for, only its handshake tells."""
+        return max(1, self.max_connections // 16)
+
+    @property
+    def descriptors(self) -> int:
+        """Files and sockets that the peer port may have open: a partial blob has two files."""
+        return self.max_connections + self.at_the_door + 2 * self.max_seeded
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ actions. Invariants, whatever the order of events:
 - no more than `requests_per_peer` pieces are asked of a peer, or one more while queues are long;
 - no more than `requests_total` are asked of all agents together, or in proportion as many more as there are more
   connections, or longer queues, than usual;
+- no more are asked of anybody than the allowance, if there is one, except those that were before it was lowered;
 - a piece that is held is never asked for, and a piece that nobody sent is never held.
 """
 
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +26,7 @@ from kraken.p2p.bitfield import between, every_nth, everything
 from kraken.p2p.dialing import Candidate, DialPlan
 from kraken.p2p.events import (
     Action,
+    AllowanceChanged,
     AskPiece,
     AskTracker,
     BanPeer,
@@ -89,7 +91,14 @@ _REFUSALS_BELIEVED = 3
 
 _FOREVER = float("inf")
 
-_AGENT = Role.AGENT  # looked up once: each look at a member of an enumeration costs
+_NEAR_AGENT, _FAR_AGENT, _NEAR_ORIGIN, _ORIGIN = range(4)
+"""What a neighbour is to us. An agent is far when both sides tell their zone and the two differ; an origin is near when
+they are the same."""
+
+_Spared = tuple[int, int, int, int]
+"""The pieces that each kind of neighbour is not to be asked for."""
+
+_NOTHING_SPARED: _Spared = (0, 0, 0, 0)
 
 
 @dataclass(slots=True)
@@ -102,6 +111,7 @@ class Neighbour:
     dialled: Candidate | None
     choking: bool
     heard_at: float
+    kind: int
     pieces: int = 0
     waiting: int = 0
     late: bool = False
@@ -128,13 +138,18 @@ class _Outbox:
 class Swarm:
     """The engine of one blob on one node."""
 
-    def __init__(self, me: PeerId, pieces: Pieces, settings: SwarmSettings, rng: random.Random, held: int) -> None:
-        """Args: held, the set of pieces on our disk, bit i = piece i."""
+    def __init__(
+        self, me: PeerId, pieces: Pieces, settings: SwarmSettings, rng: random.Random, held: int, zone: str = ""
+    ) -> None:
+        """Args: held, the set of pieces on our disk, bit i = piece i; zone, the part of the network that we are in."""
         self.me = me
+        self.zone = zone
         self.pieces = pieces
         self.settings = settings
         self.held = held
         self.wanted = False
+        self.allowance: int | None = None
+        """How many requests may be outstanding, as the host's other swarms leave room; None for no such limit."""
         self.neighbours: dict[PeerKey, Neighbour] = {}
         self._rng = rng
         self._all = everything(pieces.count)
@@ -149,6 +164,7 @@ class Swarm:
         self._probe_at = float("-inf")
         self._rested_at = _FOREVER  # when the first of the resting peers may be asked again
         self._origins: set[PeerKey] = set()  # connected ones
+        self._far: set[PeerKey] = set()  # connected agents of other zones
         self._waiting = 0  # requests that wait at all neighbours together, as far as they said
         self._share: int | None = None
         self._asked_tracker = False
@@ -176,6 +192,7 @@ class Swarm:
             ReaderMoved: self._reader_moved,
             ReaderLeft: self._reader_left,
             DemandChanged: self._demand_changed,
+            AllowanceChanged: self._allowance_changed,
             PeersOffered: self._peers_offered,
             DialFailed: self._dial_failed,
             Tick: self._tick,
@@ -184,6 +201,20 @@ class Swarm:
     @property
     def complete(self) -> bool:
         return self.held == self._all
+
+    @property
+    def requested(self) -> int:
+        """Pieces that are asked for and have not come; one that is asked of two peers counts twice."""
+        return self._ledger.total
+
+    @property
+    def appetite(self) -> int:
+        """How many pieces could be asked for at once, if no other swarm were there: of peers that have what we miss."""
+        missing, most = self._all & ~self.held, self._most_of_each()
+        askable = sum(
+            most[each.kind] for each in self.neighbours.values() if each.pieces & missing and not each.choking
+        )
+        return min(askable, self._most(), missing.bit_count())
 
     def handle(self, event: Event, now: float) -> list[Action]:
         """Take in what happened at `now` (monotonic seconds). Returns: what is to be done, in this order."""
@@ -208,15 +239,24 @@ class Swarm:
         if event.dialled is not None:
             self._plan.joined(event.dialled)
             candidate = Candidate(event.dialled, event.role)
+        kind = self._kind_of(event.role, event.zone)
         self.neighbours[event.peer] = Neighbour(
-            event.peer_id, event.role, event.kraken, candidate, choking=not event.kraken, heard_at=now
+            event.peer_id, event.role, event.kraken, candidate, choking=not event.kraken, heard_at=now, kind=kind
         )
         if event.role is Role.ORIGIN:
             self._origins.add(event.peer)
+        elif kind == _FAR_AGENT:
+            self._far.add(event.peer)
         self._share = None
         missed = self.held & ~event.told if event.told is not None else 0
         if missed:  # verified since the handshake, when it could not be told yet
             self._actions.append(TellHave((event.peer,), missed, self._uploads.waiting))
+
+    def _kind_of(self, role: Role, zone: str) -> int:
+        known = bool(self.zone and zone)
+        if role is Role.ORIGIN:
+            return _NEAR_ORIGIN if known and zone == self.zone else _ORIGIN
+        return _FAR_AGENT if known and zone != self.zone else _NEAR_AGENT
 
     def _peer_left(self, event: PeerLeft, now: float) -> None:
         neighbour = self.neighbours.pop(event.peer, None)
@@ -224,6 +264,7 @@ class Swarm:
             return
         self._picker.availability.lost(neighbour.pieces)
         self._origins.discard(event.peer)
+        self._far.discard(event.peer)
         self._waiting -= neighbour.waiting
         self._share = None
         self._ledger.left(event.peer)
@@ -377,6 +418,10 @@ class Swarm:
         self._dial()
         self._ask(now)
 
+    def _allowance_changed(self, event: AllowanceChanged, now: float) -> None:
+        self.allowance = event.requests
+        self._ask(now)
+
     # Time passes.
 
     def _tick(self, _event: Tick, now: float) -> None:
@@ -424,19 +469,29 @@ class Swarm:
         if not self._room() or self.complete:
             return
         peers = self.neighbours.items()
-        if not self._origins:
-            self._fill(peers, 0, now)
+        if not (self._origins or self._far):
+            self._fill(peers, _NOTHING_SPARED, now)
             return
-        held_by_agents, share = self._held_by_agents(), self._our_share()
-        if share & ~(held_by_agents | self.held | self._ledger.outstanding):
-            self._fill(peers, held_by_agents | ~share, now)
+        held = self._held_by_agents()
+        nearby = self._held_by_agents(_NEAR_AGENT) if self._far else held
+        others = ~self._our_share()
+        if self._origins and self._all & ~(others | held | self.held | self._ledger.outstanding):
+            self._fill(peers, self._spared(held, nearby, others), now)
             if self._has_few():
-                self._fill(peers, held_by_agents, now, at_most=1)
+                self._fill(peers, self._spared(held, nearby), now, at_most=1)
         else:
-            self._fill(peers, held_by_agents, now)
-        if held_by_agents and (not self._ledger.total or self._may_probe(now)):
+            self._fill(peers, self._spared(held, nearby), now)
+        if held and (not self._ledger.total or (self._origins and self._may_probe(now))):
             self._probe_at = now + _PROBE_SECONDS
-            self._fill(peers, 0, now, at_most=1)
+            self._fill(peers, (0, nearby if self._far and self._ledger.total else 0, 0, 0), now, at_most=1)
+
+    def _spared(self, held: int, nearby: int, others: int = 0) -> _Spared:
+        """Origins are asked for nothing that agents hold, and far agents for nothing that near ones do.
+
+        An origin that is near is asked before agents of other zones. Args: others, what falls to others to fetch from
+        origins.
+        """
+        return 0, nearby if self._far else 0, nearby | others, held | others
 
     def _ask_one(self, peer: PeerKey, neighbour: Neighbour, new: int, now: float) -> None:
         """Fill the pipeline after a peer got new pieces. Nobody else has become worth asking by that."""
@@ -445,62 +500,71 @@ class Swarm:
         if neighbour.role is Role.ORIGIN or (self._origins and self._has_few()):
             self._ask(now)
         elif new & ~self.held:
-            self._fill(((peer, neighbour),), 0, now)
+            nearby = self._held_by_agents(_NEAR_AGENT) if neighbour.kind == _FAR_AGENT else 0
+            self._fill(((peer, neighbour),), (0, nearby, 0, 0), now)
 
     def _may_probe(self, now: float) -> bool:
         return now >= self._probe_at and self._has_few()
 
     def _has_few(self) -> bool:
         """Whether few requests are outstanding, so that the pipeline may soon run dry."""
-        return self._ledger.total <= self._at_agents // _FEW
+        usual = self._at_agents if self.allowance is None else min(self._at_agents, self.allowance)
+        return self._ledger.total <= usual // _FEW
 
     def _room(self) -> int:
-        """How many more requests may go out now.
+        """How many more requests may go out now."""
+        return max(min(self._most() - self._ledger.total, self._allowed()), 0) if self.wanted else 0
+
+    def _allowed(self) -> int:
+        """How many more requests the other swarms of this host leave room for."""
+        return self.pieces.count if self.allowance is None else self.allowance - self._ledger.total
+
+    def _most(self) -> int:
+        """How many requests may be outstanding, as far as this swarm is concerned.
 
         Who has many connections, or whose peers have long queues, is in the thick of a crowd: its requests wait the
         longest, and with as many as the others it would get less than they do. Those at origins, which wait longer
         still, are not counted.
         """
-        if not self.wanted:
-            return 0
-        ledger, connections, usual = self._ledger, len(self.neighbours), 2 * self.settings.dial
+        connections, usual = len(self.neighbours), 2 * self.settings.dial
         most = self._at_agents * max(connections, usual, min(self._queue() + 1, self.settings.accept)) // usual
         if self._origins:
-            most += sum(map(ledger.count, self._origins))
-        return max(most - ledger.total, 0)
+            most += sum(map(self._ledger.count, self._origins))
+        return most
 
     def _queue(self) -> int:
         """How many requests wait at a neighbour that is an agent, on average."""
         return self._waiting // max(len(self.neighbours) - len(self._origins), 1)
 
-    def _most_of_an_agent(self) -> int:
-        """How many pieces may be asked of one agent at once: with few peers and long queues the usual two do not do."""
-        return self._per_peer + (self._in_bulk and self._queue() > self.settings.upload_slots)
+    def _most_of_each(self) -> tuple[int, int, int, int]:
+        """How many pieces may be asked at once of a neighbour, by kind.
 
-    def _most_of_an_origin(self) -> int:
-        """How many pieces may be asked of one origin at once."""
-        return 1 if len(self.neighbours) - len(self._origins) >= _CROWD else self._per_peer
+        With few peers and long queues the usual two do not do. An origin that has others to keep it busy gets one.
+        """
+        agent = self._per_peer + (self._in_bulk and self._queue() > self.settings.upload_slots)
+        origin = 1 if len(self.neighbours) - len(self._origins) >= _CROWD else self._per_peer
+        return agent, agent, origin, origin
 
     def _fill(
-        self, peers: Iterable[tuple[PeerKey, Neighbour]], reserved: int, now: float, at_most: int | None = None
+        self, peers: Iterable[tuple[PeerKey, Neighbour]], spared: _Spared, now: float, at_most: int | None = None
     ) -> None:
         """Ask these peers for pieces until the pipeline is full, or none of them has more.
 
-        Args: reserved, what origins are not asked for; at_most, how many requests to make.
+        Args: spared, what each kind of them is not asked for; at_most, how many requests to make.
         """
         ledger = self._ledger
-        of_agent, of_origin = self._most_of_an_agent(), self._most_of_an_origin()
+        most = self._most_of_each()
         room = self._room() if at_most is None else at_most
         free = self._all & ~self.held & ~ledger.outstanding
         late = ledger.late & ~self.held
-        queue = self._worth_asking(peers, free | late, free & ~reserved | late)
+        queue = self._worth_asking(peers, [free & ~each | late for each in spared], most)
         if not queue:
             return
         window, exclusive = self._readers_window(), self._exclusive()
         in_order = bool(exclusive) or (bool(window) and not self._in_a_crowd())
         while room > 0 and queue and (free or late):
             _, _, _, peer, neighbour = heapq.heappop(queue)
-            candidates = self._candidates(peer, neighbour, free, late, reserved)
+            candidates = self._candidates(peer, neighbour, free & ~spared[neighbour.kind], late)
             if not candidates:
                 continue
             piece = self._picker.pick(candidates & exclusive or candidates, window, in_order=in_order)
@@ -511,21 +575,23 @@ class Swarm:
             free &= ~(1 << piece)
             late &= ~(1 << piece)
             room -= 1
-            if ledger.count(peer) < (of_agent if neighbour.role is Role.AGENT else of_origin):
+            if ledger.count(peer) < most[neighbour.kind]:
                 heapq.heappush(queue, self._turn(peer, neighbour))
 
     def _worth_asking(
-        self, peers: Iterable[tuple[PeerKey, Neighbour]], of_agents: int, of_origins: int
+        self, peers: Iterable[tuple[PeerKey, Neighbour]], wanted: Sequence[int], most: Sequence[int]
     ) -> list[tuple[bool, int, float, PeerKey, Neighbour]]:
-        """A heap of the peers that may be asked for something of these sets."""
+        """A heap of the peers that may be asked for something.
+
+        Args: wanted, the pieces of interest, and most, how many requests are allowed, both by kind.
+        """
         counts = self._ledger.counts
-        of_agent, of_origin = self._most_of_an_agent(), self._most_of_an_origin()
         queue = [
             self._turn(peer, each)
             for peer, each in peers
-            if each.pieces & (of_agents if each.role is _AGENT else of_origins)
+            if each.pieces & wanted[each.kind]
             and not (each.choking or each.rest_until)
-            and counts.get(peer, 0) < (of_agent if each.role is _AGENT else of_origin)
+            and counts.get(peer, 0) < most[each.kind]
         ]
         if len(queue) > 1:
             heapq.heapify(queue)
@@ -536,22 +602,21 @@ class Swarm:
         load = neighbour.waiting + 2 * self._ledger.counts.get(peer, 0)
         return neighbour.late, load, self._rng.random(), peer, neighbour
 
-    def _candidates(self, peer: PeerKey, neighbour: Neighbour, free: int, late: int, reserved: int) -> int:
+    def _candidates(self, peer: PeerKey, neighbour: Neighbour, free: int, late: int) -> int:
         """What this peer could be asked for; a late piece of anyone who was not asked for it yet."""
-        if neighbour.role is Role.ORIGIN:
-            free &= ~reserved
         if late:
             free |= late & ~self._ledger.asked_of(peer)
         return neighbour.pieces & free
 
-    def _held_by_agents(self) -> int:
-        """The pieces that agents can be asked for, and origins therefore are not.
+    def _held_by_agents(self, farthest: int = _FAR_AGENT) -> int:
+        """The pieces that agents, up to a kind of them, can be asked for, and others therefore are not.
 
-        So all origins together upload little more than one copy, whatever the number of agents. An agent
-        that is late, or far slower than the best, does not count: nobody has to wait for it.
+        So all origins together upload little more than one copy, whatever the number of agents, and each zone gets
+        little more than one copy of all. An agent that is late, or far slower than the best, does not count: nobody
+        has to wait for it.
         """
         agents = [
-            each for each in self.neighbours.values() if each.role is Role.AGENT and not each.late and not each.choking
+            each for each in self.neighbours.values() if each.kind <= farthest and not each.late and not each.choking
         ]
         quickest = min((each.pace for each in self.neighbours.values() if each.pace is not None), default=None)
         held = 0

@@ -1,6 +1,6 @@
-"""Threads for what would block the loop: files and hashes.
+"""Threads for what would block the loop: files, hashes and ciphers.
 
-Hashing, pread and pwrite release the interpreter lock, so a few threads use all cores.
+Hashing, encrypting, pread and pwrite release the interpreter lock, so a few threads use all cores.
 """
 
 from __future__ import annotations
@@ -14,11 +14,16 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+FILE_THREADS = 4
+"""Threads of a component, unless it says otherwise."""
+
+
 class FileThreads:
     """A fixed number of threads that run blocking functions for the loop."""
 
-    def __init__(self, workers: int = 4) -> None:
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="files")
+    def __init__(self, workers: int = FILE_THREADS, name: str = "files") -> None:
+        """Args: name, of the threads, as debuggers show it. They are made when they are needed."""
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix=name)
 
     async def run(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """The result of `fn`, computed in a thread.

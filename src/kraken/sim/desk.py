@@ -60,7 +60,7 @@ class Desk:
         ]
         self._answer(
             self._table.handle(
-                AnnounceArrived(host, encode(host.entry), Role(host.entry.role), "", swarms), self._clock.now
+                AnnounceArrived(host, encode(host.entry), Role(host.entry.role), host.zone, swarms), self._clock.now
             )
         )
 

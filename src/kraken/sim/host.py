@@ -80,7 +80,7 @@ class Host:
     entry: PeerEntry
     origin: bool
     link: Link
-    zone: int
+    zone: str  # empty when there is only one
     world: Traveller
     begun: bool = False
     began_at: float = 0.0

@@ -39,7 +39,7 @@ class Links:
         self._chance = rng.random
         self._handling = handling
         self._between = None if network.between is None else 1.0 / network.between
-        self._pipes: dict[tuple[int, int], float] = {}  # when all that is in it will be out
+        self._pipes: dict[tuple[str, str], float] = {}  # when all that is in it will be out
 
     def latency(self) -> float:
         """Seconds that one message takes."""

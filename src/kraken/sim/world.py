@@ -184,16 +184,17 @@ class World:
         held = everything(self.pieces.count) if origin else 0
         role = Role.ORIGIN if origin else Role.AGENT
         name = f"host-{number}"
+        zone = f"zone-{(number - scenario.hosts if origin else number) % scenario.zones}" if scenario.zones > 1 else ""
         return Host(
             number,
-            Swarm(peer_id, self.pieces, scenario.swarm, rng, held),
+            Swarm(peer_id, self.pieces, scenario.swarm, rng, held, zone),
             rng,
             AnnounceSchedule(rng),
             Candidate(Address(name, 1), role),
             PeerEntry(peer_id, name, 1, role.value),
             origin,
             Link(1.0 / scenario.network.link) if self._ground is None else self._ground.ends[number],
-            (number - scenario.hosts if origin else number) % scenario.zones,
+            zone,
             self,
             begun=origin,
         )
@@ -435,7 +436,7 @@ class World:
         dialled = None if self.scenario.degree is not None else other.candidate.address
         for one, two, mine, address in ((host, other, ours, dialled), (other, host, theirs, None)):
             role = two.candidate.role
-            self._feed(one, PeerJoined(mine, two.engine.me, role, kraken=True, dialled=address))
+            self._feed(one, PeerJoined(mine, two.engine.me, role, kraken=True, dialled=address, zone=two.zone))
         held = host.engine.held, other.engine.held
         self._feed(host, PeerHas(ours, held[1]))
         self._feed(other, PeerHas(theirs, held[0]))

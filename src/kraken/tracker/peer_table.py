@@ -165,7 +165,11 @@ class PeerTable(Generic[Ticket]):
         if asked.left or not asked.want:
             return ()
         roster = self._rosters.get(asked.swarm)
-        dealt = [] if roster is None else roster.deal(min(asked.want, self._settings.peers), event.peer)
+        dealt = (
+            []
+            if roster is None
+            else roster.deal(min(asked.want, self._settings.peers), event.peer, event.zone, self._settings.crossing)
+        )
         if event.role is _AGENT:
             first = int(self._rng.random() * len(origins))
             some = (*origins[first:], *origins[:first])[: self._settings.origins]  # neighbours in a circle

@@ -3,7 +3,8 @@
 Who joins takes a random place, and who had it moves to the end; when one leaves, the last takes its place. So a
 hand-out needs neither search nor draw: peers at equal distances, from a random place on, are a random sample. A peer is
 known by what others are told of it, which is kept encoded, because a crowd hears of the same ones over and over. What
-an announce touches stands in columns, apart from the rest: in a crowd none of it is in the processor's cache.
+an announce touches stands in columns, apart from the rest: in a crowd none of it is in the processor's cache. The peers
+of each zone that has a name are listed once more, in such an order of their own.
 """
 
 from __future__ import annotations
@@ -26,6 +27,32 @@ class Listed(msgspec.Struct, frozen=True, gc=False):
     zone: str
 
 
+class ZonePeers:
+    """The peers of one zone, in an order that is random at every moment."""
+
+    __slots__ = ("peers", "places")
+
+    def __init__(self) -> None:
+        self.peers: list[bytes] = []
+        self.places: dict[bytes, int] = {}
+
+    def add(self, peer: bytes, rng: random.Random) -> None:
+        """Add one that is not here."""
+        place, end = int(rng.random() * (len(self.peers) + 1)), len(self.peers)
+        self.peers.append(peer)
+        self._put(self.peers[place], end)
+        self._put(peer, place)
+
+    def remove(self, peer: bytes) -> None:
+        """Take away one that is here."""
+        self._put(self.peers[-1], self.places[peer])
+        del self.places[peer], self.peers[-1]
+
+    def _put(self, peer: bytes, place: int) -> None:
+        self.peers[place] = peer
+        self.places[peer] = place
+
+
 class Roster:
     """The peers of one swarm, each an encoded `PeerEntry`. `digest` is of what, as the first said; a peer may lie."""
 
@@ -37,6 +64,7 @@ class Roster:
         "_listed",
         "_places",
         "_rng",
+        "_zones",
         "born",
         "digest",
         "swarm",
@@ -52,6 +80,7 @@ class Roster:
         self._listed: list[Listed] = []
         self._expires = array("d")
         self._complete = bytearray()
+        self._zones: dict[str, ZonePeers] = {}
 
     def __len__(self) -> int:
         return len(self._encoded)
@@ -88,9 +117,16 @@ class Roster:
         self._encoded[place], self._listed[place] = peer, listed
         self._expires[place], self._complete[place] = expires, complete
         self._places[peer] = place
+        if listed.zone:
+            self._zones.setdefault(listed.zone, ZonePeers()).add(peer, self._rng)
 
     def remove(self, peer: bytes) -> None:
         """Take a listed peer off the list."""
+        zone = self._listed[self._places[peer]].zone
+        if zone:
+            self._zones[zone].remove(peer)
+            if not self._zones[zone].peers:
+                del self._zones[zone]
         self._copy(len(self._encoded) - 1, self._places[peer])
         del self._places[peer], self._encoded[-1], self._listed[-1], self._expires[-1], self._complete[-1]
 
@@ -99,19 +135,36 @@ class Roster:
         place = self._places.get(peer)
         return None if place is None or self._listed[place].number != number else self._expires[place]
 
-    def deal(self, count: int, asking: bytes) -> list[bytes]:
-        """At most `count` random peers, in random order; never the one that asks."""
-        total = len(self._encoded)
+    def deal(self, count: int, asking: bytes, zone: str = "", crossing: int = 0) -> list[bytes]:
+        """At most `count` random peers, in random order; never the one that asks.
+
+        Args: zone, where the one that asks is: at most `crossing` are of elsewhere, as long as there are enough others.
+        """
+        dealt = self._sample(self._encoded, self._places, count, asking)
+        near = self._zones.get(zone)
+        if near is None or len(near.peers) == len(self._encoded):
+            return dealt
+        far = [peer for peer in dealt if peer not in near.places]
+        if len(far) > crossing:
+            dealt = self._sample(near.peers, near.places, count - crossing, asking)
+            far = self._rng.sample(far, min(count - len(dealt), len(far)))
+            place = int(self._rng.random() * (len(dealt) + 1))
+            dealt[place:place] = far
+        return dealt
+
+    def _sample(self, peers: list[bytes], places: dict[bytes, int], count: int, asking: bytes) -> list[bytes]:
+        """At most `count` of peers that stand in random order, without the one that asks. Args: places, of each."""
+        total = len(peers)
         drawn = min(count + 1, total)  # one more, for who asks may be among them
         if not drawn:
             return []
         step = 1 + int(self._rng.random() * (total // drawn))
         first = int(self._rng.random() * total)
         end = first + drawn * step  # at most once around, so that nobody is met twice
-        dealt = self._encoded[first:end:step]
+        dealt = peers[first:end:step]
         if end > total:
-            dealt += self._encoded[(first - total) % step : end - total : step]
-        own = self._places.get(asking)
+            dealt += peers[(first - total) % step : end - total : step]
+        own = places.get(asking)
         if own is not None:
             turn, beside = divmod((own - first) % total, step)
             if not beside and turn < drawn:

@@ -26,6 +26,13 @@ class AnnounceSettings:
         20, low=1, high=180, meaning="Peers handed out for one swarm, random ones. Fewer make a thin graph, more cost."
     )
     origins: int = setting(2, low=0, high=20, meaning="Origins handed out beside them, as seeders of last resort.")
+    crossing: int = setting(
+        2,
+        low=0,
+        high=180,
+        meaning="Of those so many are of another zone than the one that asks, as long as its own has enough. With none "
+        "a zone without an origin gets only what origins send it.",
+    )
     interval_seconds: float = setting(
         10.0, unit=Unit.SECONDS, low=0.1, high=3600, meaning="A peer is to announce again after this, at the earliest."
     )

@@ -15,6 +15,7 @@ from kraken.agent.settings import DownloadSettings
 from kraken.core.digest import Digest
 from kraken.core.errors import Corrupt, NotFound, OutOfSpace, Unavailable
 from kraken.core.pieces import BLOCK_LENGTH, PieceIndex
+from kraken.p2p.priority import Priority
 from kraken.storage.eviction import CacheSettings
 
 
@@ -75,6 +76,26 @@ async def test_readers_at_once_share_one_download() -> None:
         assert copies == [blob.data] * 5
         assert origin.metrics.value("kraken_p2p_bytes_total", direction="out", role="agent") == blob.metainfo.size
         assert agent.trackers.asked == 1
+
+
+async def test_a_download_is_urgent_while_somebody_reads_it_and_in_the_background_after() -> None:
+    blob, origin = a_blob(pieces=8), Seeder()
+    async with an_agent(origin, download=DownloadSettings(finish_fraction=0)) as agent:
+        agent.trackers.knows(blob)
+        await origin.put(blob, {0, 1})
+
+        def priority() -> Priority | None:
+            return agent.node.runners[blob.metainfo.swarm].priority
+
+        async with agent.cache.reader(blob.digest):
+            await until(lambda: priority() is Priority.INTERACTIVE)
+        assert priority() is Priority.BACKGROUND
+        async with agent.cache.reader(blob.digest) as reader:
+            assert priority() is Priority.INTERACTIVE
+            await origin.put(blob)
+            await read_all(reader)
+        await until(lambda: idle(agent))
+        assert priority() is None
 
 
 async def test_a_range_gets_its_pieces_first() -> None:

@@ -291,7 +291,7 @@ def known(made: Sequence[Write]) -> Known:
 
 
 @given(changes(), st.randoms(use_true_random=False))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_order_of_changes_ends_in_the_same_rows(made: list[Write], chance: random.Random) -> None:
     shuffled = list(made)
     chance.shuffle(shuffled)
@@ -301,7 +301,7 @@ def test_any_order_of_changes_ends_in_the_same_rows(made: list[Write], chance: r
 
 
 @given(changes())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_changes_in_order_do_what_they_say(made: list[Write]) -> None:
     tags: dict[str, str] = {}
     manifests: set[str] = set()

@@ -174,7 +174,7 @@ class Model:
 _OPERATIONS = st.lists(st.sampled_from(["push", "pull", "take", "reopen"]), max_size=40)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(operations=_OPERATIONS)
 async def test_any_sequence_leaves_what_the_rules_leave(
     tmp_path_factory: pytest.TempPathFactory, operations: list[str]

@@ -226,7 +226,7 @@ _STEPS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(steps=_STEPS)
 async def test_nothing_is_lost_and_order_is_kept_whatever_fails_and_whenever_we_are_killed(
     tmp_path_factory: pytest.TempPathFactory, steps: list[int | str | list[Answer]]

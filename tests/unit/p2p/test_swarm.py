@@ -14,6 +14,7 @@ from kraken.core.pieces import KIB, PieceIndex, Pieces
 from kraken.p2p.bitfield import everything, members
 from kraken.p2p.dialing import Candidate, Dial
 from kraken.p2p.events import (
+    AllowanceChanged,
     AskPiece,
     AskTracker,
     BanPeer,
@@ -50,12 +51,14 @@ ANNA, BERT, ORIGIN = PeerKey(1), PeerKey(2), PeerKey(3)
 COUNT = 200
 
 
-def a_swarm(count: int = COUNT, held: int = 0, me: bytes = b"m") -> Swarm:
-    return Swarm(PeerId(me * 20), Pieces(count * 256 * KIB, 256 * KIB), SwarmSettings(), random.Random(1), held)
+def a_swarm(count: int = COUNT, held: int = 0, me: bytes = b"m", zone: str = "") -> Swarm:
+    return Swarm(PeerId(me * 20), Pieces(count * 256 * KIB, 256 * KIB), SwarmSettings(), random.Random(1), held, zone)
 
 
-def joined(swarm: Swarm, peer: PeerKey, pieces: int, role: Role = Role.AGENT, *, kraken: bool = True) -> list[object]:
-    swarm.handle(PeerJoined(peer, PeerId(bytes([peer]) * 20), role, kraken, None), 0.0)
+def joined(
+    swarm: Swarm, peer: PeerKey, pieces: int, role: Role = Role.AGENT, *, kraken: bool = True, zone: str = ""
+) -> list[object]:
+    swarm.handle(PeerJoined(peer, PeerId(bytes([peer]) * 20), role, kraken, None, zone=zone), 0.0)
     return [*swarm.handle(PeerHas(peer, pieces), 0.0)]
 
 
@@ -171,6 +174,48 @@ def test_an_origin_is_not_asked_for_what_an_agent_has() -> None:
     requests = asked([*swarm.handle(DemandChanged(wanted=True), 0.0)])
 
     assert {peer for peer, piece in requests if piece < COUNT // 2} == {ANNA}
+
+
+def test_a_peer_of_another_zone_is_asked_only_for_what_no_near_one_has() -> None:
+    swarm = a_swarm(zone="east")
+    joined(swarm, ANNA, 0b0111, zone="east")
+    joined(swarm, BERT, 0b1111, zone="west")
+
+    requests = asked([*swarm.handle(DemandChanged(wanted=True), 0.0)])
+
+    assert {piece for peer, piece in requests if peer == BERT} == {3}
+    assert [peer for peer, _ in requests].count(ANNA) == 2
+
+
+def test_a_peer_of_another_zone_is_asked_when_nothing_else_is_under_way() -> None:
+    swarm = a_swarm(zone="east")
+    joined(swarm, ANNA, 0b1, zone="east", kraken=False)
+    joined(swarm, BERT, 0b1, zone="west")
+
+    assert asked([*swarm.handle(DemandChanged(wanted=True), 0.0)]) == [(BERT, 0)]
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [("", ""), ("east", ""), ("", "west"), ("east", "east")])
+def test_a_peer_that_may_be_near_is_asked_like_any_other(ours: str, theirs: str) -> None:
+    swarm = a_swarm(zone=ours)
+    joined(swarm, ANNA, everything(COUNT), zone=ours)
+    joined(swarm, BERT, everything(COUNT), zone=theirs)
+
+    requests = asked([*swarm.handle(DemandChanged(wanted=True), 0.0)])
+
+    assert sorted(peer for peer, _ in requests) == [ANNA, ANNA, BERT, BERT]
+
+
+@pytest.mark.parametrize(("zone", "first"), [("east", ORIGIN), ("west", BERT), ("", BERT)])
+def test_an_origin_of_our_zone_comes_before_agents_of_others(zone: str, first: PeerKey) -> None:
+    swarm = a_swarm(count=1, zone="east")
+    joined(swarm, BERT, 0, zone="west")
+    joined(swarm, ORIGIN, 1, Role.ORIGIN, zone=zone)
+    swarm.handle(PeerHas(BERT, 1, waiting=9), 0.0)
+
+    requests = asked([*swarm.handle(DemandChanged(wanted=True), 0.0)])
+
+    assert requests[0] == (first, 0)
 
 
 def test_agents_that_see_each_other_take_different_pieces_from_the_origins() -> None:
@@ -512,3 +557,42 @@ def test_the_held_set_is_what_was_verified() -> None:
         swarm.handle(PieceVerified(None, PieceIndex(number)), 0.0)
 
     assert list(members(swarm.held)) == [1, 4]
+
+
+def test_an_allowance_limits_what_is_asked_of_everybody_until_it_changes() -> None:
+    swarm = a_swarm()
+    swarm.handle(DemandChanged(wanted=True), 0.0)
+    swarm.handle(AllowanceChanged(3), 0.0)
+    for number in range(1, 6):
+        joined(swarm, PeerKey(number), everything(COUNT), Role.ORIGIN if number == 5 else Role.AGENT)
+
+    assert swarm.requested == 3
+    assert len(swarm.handle(AllowanceChanged(5), 0.1)) == 2
+    assert swarm.handle(AllowanceChanged(1), 0.2) == []
+    assert swarm.requested == 5
+    assert len(swarm.handle(AllowanceChanged(None), 0.3)) == 3, "two of each agent; the origin has nothing else"
+
+
+def test_the_appetite_is_what_peers_could_be_asked_for_whatever_the_allowance() -> None:
+    swarm = a_swarm()
+    swarm.handle(DemandChanged(wanted=True), 0.0)
+    assert swarm.appetite == 0
+    swarm.handle(AllowanceChanged(1), 0.0)
+    joined(swarm, ANNA, 0b1)
+    assert swarm.appetite == 2
+    joined(swarm, BERT, 0)
+    assert swarm.appetite == 2
+    joined(swarm, ORIGIN, everything(COUNT), Role.ORIGIN)
+    assert swarm.appetite == 4
+    assert swarm.requested == 1
+
+
+def test_not_even_an_origin_that_is_only_tried_is_asked_beyond_the_allowance() -> None:
+    swarm = a_swarm()
+    joined(swarm, ANNA, everything(COUNT))
+    joined(swarm, ORIGIN, everything(COUNT), Role.ORIGIN)
+    swarm.handle(AllowanceChanged(1), 0.0)
+
+    swarm.handle(DemandChanged(wanted=True), 0.0)
+
+    assert swarm.requested == 1

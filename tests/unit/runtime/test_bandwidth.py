@@ -42,7 +42,7 @@ def test_no_more_is_granted_than_the_rate_allows(rate: float, asked: list[tuple[
 
 
 @given(st.floats(65_536, 5e7), st.integers(4096, 8_000_000))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_who_asks_when_told_to_gets_all_that_the_rate_allows(rate: float, want: int) -> None:
     bucket, now, moved = TokenBucket(rate, 0.0), 0.0, 0
     while now < 1.0:

@@ -289,4 +289,4 @@ class AnyAnnounces(RuleBasedStateMachine):
 
 
 TestAnyAnnounces = AnyAnnounces.TestCase
-TestAnyAnnounces.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestAnyAnnounces.settings = settings(max_examples=60, stateful_step_count=30)

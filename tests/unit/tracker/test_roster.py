@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from itertools import pairwise
 
 from hypothesis import given
@@ -41,6 +42,44 @@ def test_everybody_is_dealt_equally_often_in_every_place_whenever_it_came() -> N
             places[place][peer] += 1
 
     assert all(330 < count < 500 for counts in places for count in counts.values())  # 412 in the mean, sigma 20
+
+
+@given(
+    sizes=st.tuples(st.integers(0, 30), st.integers(0, 30), st.integers(0, 30)),
+    count=st.integers(0, 30),
+    crossing=st.integers(0, 5),
+    asking=st.integers(0, 99),
+    seed=st.integers(0, 9),
+)
+def test_a_zone_is_dealt_its_own_peers_and_few_others_as_long_as_there_are_enough_of_them(
+    sizes: tuple[int, int, int], count: int, crossing: int, asking: int, seed: int
+) -> None:
+    roster = Roster(b"s" * 20, "sha256:00", 0.0, random.Random(seed))
+    zones = ["east"] * sizes[0] + ["west"] * sizes[1] + [""] * sizes[2]
+    for number, zone in enumerate(zones):
+        roster.add(b"peer %d" % number, Listed(number, 0.0, Role.AGENT, zone), 30.0, complete=False)
+    near = {b"peer %d" % number for number, zone in enumerate(zones) if zone == "east"} - {b"peer %d" % asking}
+    others = {b"peer %d" % number for number in range(len(zones))} - {b"peer %d" % asking}
+
+    dealt = roster.deal(count, b"peer %d" % asking, "east", crossing)
+
+    assert len(dealt) == len(set(dealt)) == min(count, len(others))
+    assert set(dealt) <= others
+    if len(near) >= count:
+        assert len(set(dealt) - near) <= crossing
+
+
+def test_everybody_of_a_zone_is_dealt_equally_often_and_so_is_everybody_else() -> None:
+    roster = Roster(b"s" * 20, "sha256:00", 0.0, random.Random(1))
+    for number in range(120):
+        zone = ("east", "west", "north")[number % 3]
+        roster.add(b"peer %d" % number, Listed(number, 0.0, Role.AGENT, zone), 30.0, complete=False)
+    dealt = Counter(peer for _ in range(10_000) for peer in roster.deal(10, b"a stranger", "east", 2))
+
+    east = [dealt[b"peer %d" % number] for number in range(0, 120, 3)]
+    rest = [dealt[b"peer %d" % number] for number in range(120) if number % 3]
+    assert all(1850 < count < 2150 for count in east)  # 8 of 40, 10,000 times: 2,000, sigma 40
+    assert all(190 < count < 310 for count in rest)  # 2 of 80: 250, sigma 16
 
 
 def test_two_that_came_one_after_the_other_are_not_dealt_together_more_often_than_others() -> None:
@@ -107,6 +146,9 @@ class AnyChanges(RuleBasedStateMachine):
             assert self.roster.has_any((b"nobody", peer))
         assert not self.roster.has_any((b"nobody",))
         assert set(self.roster.deal(20, b"a stranger")) == set(self.model)
+        for zone in ("zone 0", "zone 1", "zone 2"):
+            here = {peer for peer, (said, _, _) in self.model.items() if said.zone == zone}
+            assert set(self.roster.deal(len(here), b"a stranger", zone, crossing=0)) == here
 
 
 TestAnyChanges = AnyChanges.TestCase

@@ -1,17 +1,11 @@
-"""One peer on one socket: frames in and out, payload around the engines.
+"""One peer connection: frames in and out, payload around the engines.
 
-The socket is non-blocking and driven by readiness callbacks of the loop, not by asyncio's transports:
-those pause reading while a file is being sent, and a peer sends and receives at the same time. What
-arrives for a piece goes by `recv_into` straight to where it will be hashed and written from; what is
-sent goes by `sendfile` from the page cache, its header ahead of it by MSG_MORE. Measured on loopback:
-0.07 CPU s/GB out, 0.35 in.
+It knows what arrives and what is to be sent, and where both are to be; a transport moves the bytes.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +13,7 @@ from typing import Protocol
 
 from kraken.core.errors import Invalid, PeerMisbehaved
 from kraken.core.pieces import KIB, MIB
+from kraken.p2p.io.transport import RECEIVED_AT_ONCE, SENT_AT_ONCE, Burst, Transport
 from kraken.p2p.ledger import PeerKey
 from kraken.p2p.wire import (
     KEEP_ALIVE,
@@ -34,8 +29,6 @@ from kraken.p2p.wire import (
 from kraken.runtime.bandwidth import Traffic
 
 _SCRATCH_BYTES = 4 * KIB
-_RECEIVED_AT_ONCE = 1 * MIB  # so that one fast peer does not keep the loop from the others
-_SENT_AT_ONCE = 2 * MIB
 _WORTH_WAKING_BYTES = 64 * KIB  # of a block; on a slow link, that is one wake-up instead of one for each packet
 _OVERDUE_SECONDS = 1.0  # so long at most is what has come of a block left unread
 _MAX_CONTROL_BYTES = 4 * MIB  # a peer that does not read what it asked to be told is dropped
@@ -65,13 +58,13 @@ class Receiver(Protocol):
         ...
 
     def connection_closed(self, peer: Connection, reason: str) -> None:
-        """Told once."""
+        """Told once. Memory that was a place is free when `Connection.when_still` says so."""
         ...
 
 
 @dataclass(slots=True)
 class _Outgoing:
-    """A piece frame on its way out."""
+    """Data of a piece frame on its way out."""
 
     head: bytes
     fd: int
@@ -86,49 +79,56 @@ class Connection:
         self,
         key: PeerKey,
         name: str,
-        sock: socket.socket,
+        transport: Transport,
         limits: FrameLimits,
         receiver: Receiver,
         traffic: Traffic | None = None,
     ) -> None:
         """Args: traffic, the limits that it shares with others; None for none."""
         self.key = key
-        self._traffic = traffic or Traffic()
-        self._send_held = self._receive_held = False  # by a limit, until there is something to grant
         self.name = name
-        self.received_at = self.sent_at = asyncio.get_running_loop().time()
+        self._loop = asyncio.get_running_loop()
+        self.received_at = self.sent_at = self._loop.time()
         self.payload_at = 0.0  # when data of a piece came last
         self.closed = False
-        self._loop = asyncio.get_running_loop()
-        self._sock = sock
+        self._transport = transport
         self._limits = limits
         self._receiver = receiver
+        self._traffic = traffic or Traffic()
         self._scratch = bytearray(_SCRATCH_BYTES)
         self._filled = 0
         self._header: PieceHeader | None = None
         self._place: memoryview | None = None
         self._missing = 0  # bytes of the current block that have not arrived
-        self._low_water = 1  # bytes that have to wait in the socket before it counts as readable
+        self._low_water = 1  # bytes that have to come before the transport is to tell of them
+        self._receive_granted = 0  # of the limit, for the place that the transport has now
+        self._receive_held = False  # by the limit, until there is something to grant
         self._paused = False
         self._control: deque[bytes] = deque()
         self._control_bytes = 0
         self._pieces: deque[_Outgoing] = deque()
+        self._head = b""  # of the burst that has begun: messages, and what goes ahead of the data of a piece
         self._current: _Outgoing | None = None
-        self._writing = False
+        self._send_granted = 0  # of the limit, for the burst that the transport has now
+        self._send_held = False  # by the limit, until there is something to grant
 
     @property
     def sending(self) -> bool:
         """Whether something waits to leave."""
-        return bool(self._control or self._pieces or self._current)
+        return bool(self._control or self._pieces or self._head or self._current)
 
     @property
     def missing(self) -> int:
         """Bytes of the block on its way in that have not arrived; 0 when none is."""
         return self._missing
 
+    @property
+    def encrypted(self) -> bool:
+        return self._transport.encrypted
+
     def start(self) -> None:
-        """Begin to read."""
-        self._loop.add_reader(self._sock.fileno(), self._guarded, self._on_readable)
+        """Begin to read, and to send what was queued."""
+        self._transport.start(self)
 
     def send(self, *messages: Message) -> None:
         """Queue messages; they go ahead of pieces that have not begun."""
@@ -138,7 +138,7 @@ class Connection:
         """Queue `header.length` bytes of an open file, from `offset`; `span_sent` tells when they have left."""
         if not self.closed:
             self._pieces.append(_Outgoing(encode(header), fd, offset, header.length))
-            self._on_writable_soon()
+            self._transport.write_on()
 
     def look(self, now: float) -> None:
         """Read what has come of a block, if that is little and has been waiting for long; called from time to time."""
@@ -154,85 +154,89 @@ class Connection:
             self._paused = False
             self._guarded(self._continue_block)
             if not self._paused and not self.closed:
-                self.start()
+                self._transport.read_on()
 
     def close(self, reason: str) -> None:
         """End the connection. Nothing happens when it has ended already."""
         if self.closed:
             return
         self.closed = True
-        self._loop.remove_reader(self._sock.fileno())
-        self._loop.remove_writer(self._sock.fileno())
-        self._sock.close()
+        self._transport.close()
+        self._settle_received(0)
+        self._settle_sent()
         self._place = None
         self._receiver.connection_closed(self, reason)
 
-    def _guarded(self, step: Callable[[], None]) -> None:
-        """Run a callback; what the peer or the network did wrong ends the connection, and nothing else."""
+    def when_still(self, then: Callable[[], None]) -> None:
+        """Call `then` once no byte comes to a place of this connection any more, which has been closed."""
+        self._transport.when_still(then)
+
+    # Receiving (`TransportUser`).
+
+    def place(self) -> memoryview | None:
+        if self._paused or self._receive_held:
+            return None
+        if self._header is None:
+            return memoryview(self._scratch)[self._filled :]
+        self._receive_granted = self._traffic.received.take(min(self._missing, RECEIVED_AT_ONCE), self._receive_on)
+        self._receive_held = not self._receive_granted
+        if self._receive_held:
+            return None
+        place = self._place if self._place is not None else memoryview(self._scratch)
+        start = len(place) - self._missing if self._place is not None else 0
+        return place[start : start + self._receive_granted]
+
+    def arrived(self, count: int) -> None:
+        if count:
+            self.received_at = self._loop.time()
+        self._guarded(self._block_data_arrived if self._header is not None else self._frames_arrived, count)
+
+    def failed(self, reason: str) -> None:
+        self.close(f"{reason} in the middle of a piece" if self._missing else reason)
+
+    def _guarded(self, step: Callable[..., None], *args: int) -> None:
+        """Run a step; what the peer or the network did wrong ends the connection, and nothing else."""
         try:
-            step()
-        except (BlockingIOError, InterruptedError):
-            pass
+            step(*args)
         except OSError as error:
             self.close(error.strerror or str(error))
         except (Invalid, PeerMisbehaved) as error:
             self.close(str(error))
 
-    # Receiving.
-
-    def _on_readable(self) -> None:
-        if self._header is not None:
-            self._receive_block()
-        else:
-            self._receive_frames()
-
-    def _receive_frames(self) -> None:
-        received = self._sock.recv_into(memoryview(self._scratch)[self._filled :])
-        if not received:
-            self.close("closed by the peer")
-            return
-        self.received_at = self._loop.time()
-        self._traffic.received.spend(received)
-        self._filled += received
+    def _frames_arrived(self, count: int) -> None:
+        self._traffic.received.spend(count)
+        self._filled += count
         self._parse()
 
-    def _receive_block(self) -> None:
-        place = self._place if self._place is not None else memoryview(self._scratch)
-        start = len(place) - self._missing if self._place is not None else 0
-        granted = self._traffic.received.take(min(self._missing, _RECEIVED_AT_ONCE), self._receive_on)
-        if not granted:
-            self._receive_held = True
-            self._loop.remove_reader(self._sock.fileno())
-            return
-        received = 0
-        try:
-            received = self._sock.recv_into(place[start : start + granted])
-        finally:
-            self._traffic.received.give_back(granted - received)
-        if not received:
-            self.close("closed by the peer in the middle of a piece")
-            return
-        self.received_at = self.payload_at = self._loop.time()
-        self._missing -= received
+    def _block_data_arrived(self, count: int) -> None:
+        self._settle_received(count)
+        if count:
+            self.payload_at = self.received_at
+        self._missing -= count
         if self._missing:
             self._wake_from(min(self._missing, _WORTH_WAKING_BYTES))
         else:
             self._end_block()
 
     def _wake_from(self, count: int) -> None:
-        """Let the socket be readable only with so many bytes, or when the other side has closed.
+        """Have the transport tell of bytes only when so many have come, or when the other side has closed.
 
         No more than the current block lacks, or its end would never be seen.
         """
         if count != self._low_water:
             self._low_water = count
-            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, count)
+            self._transport.wake_from(count)
+
+    def _settle_received(self, count: int) -> None:
+        """Give back what was granted for a place and did not come."""
+        if self._receive_granted:
+            self._traffic.received.give_back(self._receive_granted - count)
+            self._receive_granted = 0
 
     def _receive_on(self) -> None:
         """The limit has something to grant again."""
-        if self._receive_held and not self.closed:
-            self._receive_held = False
-            self.start()
+        self._receive_held = False
+        self._transport.read_on()
 
     def _parse(self) -> None:
         """Take every whole frame out of the scratch buffer, up to the data of a piece."""
@@ -270,7 +274,7 @@ class Connection:
 
     def _make_room(self, size: int) -> None:
         if size > len(self._scratch):
-            self._scratch.extend(bytes(size - len(self._scratch)))
+            self._scratch = self._scratch + bytes(size - len(self._scratch))  # the old one may still be looked into
 
     def _begin_block(self, header: PieceHeader) -> None:
         self._header = header
@@ -283,7 +287,6 @@ class Connection:
             self._place = self._receiver.place_for(self, self._header)
         except BlockingIOError:
             self._paused = True
-            self._loop.remove_reader(self._sock.fileno())
             return
         here = min(self._filled, self._missing)
         if self._place is not None:
@@ -305,93 +308,68 @@ class Connection:
         if not self.closed and self._filled:
             self._parse()
 
-    # Sending.
+    # Sending (`TransportUser`).
+
+    def burst(self) -> Burst | None:
+        if self._current is None and not self._head:
+            self._begin_burst()
+        piece = self._current
+        if piece is None:
+            return Burst(self._head, -1, 0, 0) if self._head else None
+        if not self._send_held:
+            self._send_granted = self._traffic.sent.take(min(piece.left, SENT_AT_ONCE), self._send_on)
+            self._send_held = not self._send_granted
+        if not self._head and not self._send_granted:
+            return None
+        return Burst(self._head, piece.fd, piece.offset, self._send_granted)
+
+    def sent(self, head: int, data: int, *, finished: bool) -> None:
+        if head or data:
+            self.sent_at = self._loop.time()
+        if head:
+            self._head = self._head[head:]
+            self._traffic.sent.spend(head)
+        piece = self._current
+        if piece is not None:
+            piece.offset += data
+            piece.left -= data
+            self._send_granted -= data
+            if finished:
+                self._settle_sent()
+            if not piece.left:
+                self._current = None
+                self._guarded(self._tell_sent)
 
     def _queue(self, data: bytes) -> None:
         if self.closed:
             return
         self._control.append(data)
         self._control_bytes += len(data)
-        if self._control_bytes > _MAX_CONTROL_BYTES:
+        if self._control_bytes + len(self._head) > _MAX_CONTROL_BYTES:
             self.close("the peer does not read")
             return
-        self._on_writable_soon()
+        self._transport.write_on()
 
-    def _on_writable_soon(self) -> None:
-        if not self._writing:
-            self._guarded(self._on_writable)
-
-    def _on_writable(self) -> None:
-        blocked = False
-        try:
-            blocked = self._send_what_fits()
-        except (BlockingIOError, InterruptedError):
-            blocked = True
-        if self.closed:
-            return
-        if blocked and not self._writing:
-            self._writing = True
-            self._loop.add_writer(self._sock.fileno(), self._guarded, self._on_writable)
-        elif not blocked and self._writing:
-            self._writing = False
-            self._loop.remove_writer(self._sock.fileno())
-
-    def _send_what_fits(self) -> bool:
-        """Returns: whether something is left for the next time. Raises: BlockingIOError likewise."""
-        budget = _SENT_AT_ONCE
-        while not self.closed and budget > 0:
-            if self._current is not None:
-                if self._send_held:
-                    return False
-                budget -= self._send_from_file(self._current)
-            elif self._control:
-                budget -= self._send_control()
-            elif self._pieces:
-                self._current = self._pieces.popleft()
-            else:
-                return False
-        return True
-
-    def _send_control(self) -> int:
-        data = self._control[0] if len(self._control) == 1 else b"".join(self._control)
+    def _begin_burst(self) -> None:
+        """Messages that wait, and a piece behind them: what is queued from now on goes after it."""
+        waiting = [*self._control]
         self._control.clear()
-        self._control.append(data)
-        sent = self._sock.send(data)
-        self.sent_at = self._loop.time()
-        self._traffic.sent.spend(sent)
-        self._control_bytes -= sent
-        self._control.clear()
-        if sent < len(data):
-            self._control.append(data[sent:])
-        return sent
+        self._control_bytes = 0
+        if self._pieces:
+            self._current = self._pieces.popleft()
+            waiting.append(self._current.head)
+        self._head = b"".join(waiting)
 
-    def _send_from_file(self, piece: _Outgoing) -> int:
-        if piece.head:
-            sent = self._sock.send(piece.head, socket.MSG_MORE)
-            piece.head = piece.head[sent:]
-            return sent
-        granted = self._traffic.sent.take(min(piece.left, _SENT_AT_ONCE), self._send_on)
-        if not granted:
-            self._send_held = True
-            return 0
-        sent = 0
-        try:
-            sent = os.sendfile(self._sock.fileno(), piece.fd, piece.offset, granted)
-        finally:
-            self._traffic.sent.give_back(granted - sent)
-        if not sent:
-            self.close("the file is shorter than the piece")
-            return 0
-        self.sent_at = self._loop.time()
-        piece.offset += sent
-        piece.left -= sent
-        if not piece.left:
-            self._current = None
-            self._receiver.span_sent(self)
-        return sent
+    def _tell_sent(self) -> None:
+        self._receiver.span_sent(self)
+
+    def _settle_sent(self) -> None:
+        """Give back what was granted for a burst and has not left."""
+        if self._send_granted:
+            self._traffic.sent.give_back(self._send_granted)
+            self._send_granted = 0
 
     def _send_on(self) -> None:
         """The limit has something to grant again."""
-        if self._send_held and not self.closed:
-            self._send_held = False
-            self._on_writable_soon()
+        self._send_held = False
+        self._transport.write_on()

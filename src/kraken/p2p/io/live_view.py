@@ -23,7 +23,11 @@ MAX_LISTED = 1000
 
 
 class SwarmLine(msgspec.Struct, frozen=True):
-    """One open swarm among all. `held` of its `pieces` are here; `used`, whether somebody here reads it."""
+    """One open swarm among all. `held` of its `pieces` are here; `used`, whether somebody here reads it.
+
+    `priority`, how urgently it is fetched, None while it is not; `allowance`, the pieces that may be asked for at once
+    while other swarms fetch as well, None without such a limit.
+    """
 
     swarm: str
     digest: str
@@ -32,6 +36,8 @@ class SwarmLine(msgspec.Struct, frozen=True):
     held: int
     used: bool
     neighbours: int
+    priority: str | None
+    allowance: int | None
 
 
 class NodeView(msgspec.Struct, frozen=True):
@@ -48,7 +54,7 @@ class NeighbourView(msgspec.Struct, frozen=True):
 
     `waiting`, requests in its queue as it last said; `asked`, pieces that we have asked of it and not got; `late`, it
     owes one for too long; `seconds_a_piece`, from request to piece, smoothed, None while it has sent none;
-    `received_bytes` and `sent_bytes`, payload since it is connected.
+    `received_bytes` and `sent_bytes`, payload since it is connected; `encrypted`, it is connected over TLS.
     """
 
     peer_id: str
@@ -64,10 +70,14 @@ class NeighbourView(msgspec.Struct, frozen=True):
     connected_seconds: float
     received_bytes: int
     sent_bytes: int
+    encrypted: bool
 
 
 class SwarmView(msgspec.Struct, frozen=True):
-    """One open swarm. `availability[n]` is how many of the pieces that are missing here n neighbours hold."""
+    """One open swarm. `availability[n]` is how many of the pieces that are missing here n neighbours hold.
+
+    `requested`, the pieces that neighbours were asked for; the others as in `SwarmLine`.
+    """
 
     swarm: str
     digest: str
@@ -76,6 +86,9 @@ class SwarmView(msgspec.Struct, frozen=True):
     pieces: int
     held: int
     used: bool
+    priority: str | None
+    allowance: int | None
+    requested: int
     availability: list[int]
     neighbours: list[NeighbourView]
 
@@ -108,6 +121,8 @@ def node_view(node: PeerNode, limit: int) -> NodeView:
             held=runner.engine.held.bit_count(),
             used=runner.users > 0,
             neighbours=len(runner.peers),
+            priority=_priority(runner),
+            allowance=runner.engine.allowance,
         )
         for runner in islice(node.runners.values(), limit)
     ]
@@ -127,6 +142,9 @@ def swarm_view(runner: SwarmRunner) -> SwarmView:
         pieces=pieces.count,
         held=engine.held.bit_count(),
         used=runner.users > 0,
+        priority=_priority(runner),
+        allowance=engine.allowance,
+        requested=engine.requested,
         availability=availability(missing, [it.pieces for it in engine.neighbours.values()]),
         neighbours=[_neighbour_view(runner, peer) for peer in runner.peers.values() if peer.joined],
     )
@@ -145,6 +163,10 @@ def availability(missing: int, held: Sequence[int]) -> list[int]:
     return [more - fewer for more, fewer in pairwise(counts)]
 
 
+def _priority(runner: SwarmRunner) -> str | None:
+    return runner.priority.name.lower() if runner.priority is not None else None
+
+
 def _neighbour_view(runner: SwarmRunner, peer: Peer) -> NeighbourView:
     neighbour = runner.engine.neighbours[peer.connection.key]
     return NeighbourView(
@@ -161,6 +183,7 @@ def _neighbour_view(runner: SwarmRunner, peer: Peer) -> NeighbourView:
         connected_seconds=round(runner.now() - peer.since, 3),
         received_bytes=peer.received_bytes,
         sent_bytes=peer.sent_bytes,
+        encrypted=peer.connection.encrypted,
     )
 
 

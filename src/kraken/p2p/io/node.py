@@ -10,9 +10,9 @@ import asyncio
 import os
 import random
 import socket
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from itertools import count
 from typing import Any, Protocol
 
@@ -23,16 +23,24 @@ from kraken.observability.events import Event as LogEvent
 from kraken.observability.logs import Log
 from kraken.observability.metrics import Metrics
 from kraken.p2p import wire
+from kraken.p2p.connection_budget import Crew, givers, least_missed
 from kraken.p2p.dialing import Candidate
-from kraken.p2p.events import DialFailed
-from kraken.p2p.handshake import HANDSHAKE_BYTES, KR_HAVE_ID, Handshake, Introduction
+from kraken.p2p.events import AllowanceChanged, DialFailed
+from kraken.p2p.handshake import HANDSHAKE_BYTES, KR_HAVE_ID, MAX_ZONE_BYTES, Handshake, Introduction
 from kraken.p2p.io.buffers import BufferPool
 from kraken.p2p.io.connection import Connection
+from kraken.p2p.io.encryption import Encryption
+from kraken.p2p.io.line import Line, socket_for
 from kraken.p2p.io.runner import MAX_BLOCK, Peer, SwarmRunner
+from kraken.p2p.io.write_turns import WriteTurns
 from kraken.p2p.ledger import PeerKey
-from kraken.p2p.settings import PeerSettings, SwarmSettings
+from kraken.p2p.priority import SMALL_RANK, Priority
+from kraken.p2p.request_budget import Wish, share_out
+from kraken.p2p.settings import PeerSettings, SwarmSettings, TlsMode
+from kraken.p2p.turns import Turns
 from kraken.runtime.bandwidth import Traffic
 from kraken.runtime.tasks import Tasks
+from kraken.runtime.threads import FILE_THREADS
 from kraken.storage.io.blob_file import BlobFile
 
 _BACKLOG = 512
@@ -65,9 +73,15 @@ class PeerNode:
         traffic: Traffic | None = None,
         seed: int | None = None,
     ) -> None:
-        """Args: traffic, what it may move; seed, of all chance in this node; None takes it from the system."""
+        """Args: traffic, what it may move; seed, of all chance in this node; None takes it from the system.
+
+        Raises: BadConfig, when the name of the zone is longer than peers take.
+        """
+        if len(zone.encode()) > MAX_ZONE_BYTES:
+            raise BadConfig(f"zone: {zone!r} has {len(zone.encode())} bytes, and may have {MAX_ZONE_BYTES}")
         self._traffic = traffic or Traffic()
         self.role = role
+        self.zone = zone
         self.peer_id: PeerId = peer_id(os.urandom(12))
         self.metrics = metrics
         self.log = log
@@ -85,13 +99,25 @@ class PeerNode:
         self._bans: OrderedDict[object, float] = OrderedDict()
         self._opening: dict[SwarmId, asyncio.Task[None]] = {}
         self._shaking = 0
+        self._sharing: asyncio.Handle | None = None
+        self._writes = WriteTurns(FILE_THREADS)
+        self._slots = Turns[PeerKey](settings.upload_slots, settings.upload_slots // 8 or 1)
+        self._slot_users: dict[PeerKey, SwarmRunner] = {}
+        self._slots_given: deque[PeerKey] = deque()
+        self._giving_slots = False
         self._listener: socket.socket | None = None
+        self._encryption = Encryption(settings, log, metrics)
         metrics.p2p_swarms.set_function(lambda: len(self.runners))
+        metrics.p2p_requested_bytes.set_function(self._requested_bytes)
+        metrics.p2p_writes_waiting.set_function(lambda: self._writes.waiting)
+        metrics.p2p_uploads.labels(state="sent").set_function(lambda: self._slots.used)
+        metrics.p2p_uploads.labels(state="waiting").set_function(lambda: self._slots.waiting)
 
     async def start(self) -> None:
-        """Listen. Raises: BadConfig, when the address cannot be had."""
+        """Listen. Raises: BadConfig, when the address cannot be had, or a certificate cannot be used."""
+        self._encryption.load(self._settings)
         listen = self._settings.listen
-        listener = _socket_for(listen)
+        listener = socket_for(listen)
         listener.setblocking(False)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -104,6 +130,7 @@ class PeerNode:
         self.address = Address(listen.host, listener.getsockname()[1])
         self._listen()
         self.tasks.spawn("sweep_peers", self._sweep())
+        self.tasks.spawn("watch_certificate", self._encryption.watch_expiry())
 
     async def stop(self) -> None:
         """Close every connection and swarm."""
@@ -112,10 +139,22 @@ class PeerNode:
             self._listener.close()
             self._listener = None
         await self.tasks.close()
+        if self._sharing is not None:
+            self._sharing.cancel()
         for runner in list(self.runners.values()):
             runner.close()
         self.runners.clear()
+        self._encryption.close()
         self.buffers.trim()
+
+    def retune(self, settings: PeerSettings) -> None:
+        """Read mode and certificates of TLS anew. Where TLS is required from now on, plain connections end."""
+        self._encryption.load_again(settings)
+        if self._encryption.mode is TlsMode.REQUIRED:
+            for runner in list(self.runners.values()):
+                for peer in list(runner.peers.values()):
+                    if not peer.connection.encrypted:
+                        peer.connection.close("TLS is required from now on")
 
     def join(self, blob: BlobFile) -> SwarmRunner:
         """The swarm of a blob, open for as long as `users` of it is not 0; the caller is counted as one."""
@@ -164,6 +203,65 @@ class PeerNode:
     def peers_needed(self, swarm: SwarmId) -> None:
         self.on_peers_needed(swarm)
 
+    def demand_changed(self) -> None:
+        if self._sharing is not None:
+            self._sharing.cancel()
+            self._sharing = None
+        wishes = {
+            runner.swarm_id: Wish(runner.priority, runner.blob.metainfo.pieces.piece_length, runner.engine.appetite)
+            for runner in self.runners.values()
+            if runner.priority is not None and not self._is_small(runner.blob)
+        }
+        shares = share_out(wishes, self._settings.buffer_bytes)
+        for runner in self.runners.values():
+            allowance = shares.get(runner.swarm_id)
+            if allowance != runner.engine.allowance:
+                runner.feed(AllowanceChanged(allowance))
+
+    def appetite_changed(self) -> None:
+        if self._sharing is None:
+            self._sharing = asyncio.get_running_loop().call_soon(self.demand_changed)
+
+    def rank(self, runner: SwarmRunner) -> int:
+        if self._is_small(runner.blob):
+            return SMALL_RANK
+        return runner.priority or Priority.BACKGROUND  # nobody wants it any more, and still it comes
+
+    def turn_to_write(self, runner: SwarmRunner, size: int) -> AbstractAsyncContextManager[None]:
+        return self._writes.turn(runner.swarm_id, self.rank(runner), size)
+
+    def ask_slot(self, runner: SwarmRunner, peer: PeerKey, length: int) -> None:
+        rank = SMALL_RANK if self._is_small(runner.blob) else Priority.INTERACTIVE
+        self._slot_users[peer] = runner
+        self._give_slots(self._slots.asked(peer, runner.swarm_id, rank, length))
+
+    def is_waiting_for_slot(self, peer: PeerKey) -> bool:
+        return self._slots.is_waiting(peer)
+
+    def end_slot(self, peer: PeerKey) -> None:
+        self._slot_users.pop(peer, None)
+        self._give_slots(self._slots.ended(peer))
+
+    def _give_slots(self, peers: list[PeerKey]) -> None:
+        """Let those send whose turn it is. Who has sent at once frees a slot: that is seen to here, not deeper."""
+        self._slots_given += peers
+        if self._giving_slots:
+            return
+        self._giving_slots = True
+        try:
+            while self._slots_given:
+                peer = self._slots_given.popleft()
+                if peer in self._slot_users:
+                    self._slot_users[peer].slot_given(peer)
+        finally:
+            self._giving_slots = False
+
+    def _requested_bytes(self) -> int:
+        return sum(it.engine.requested * it.blob.metainfo.pieces.piece_length for it in self.runners.values())
+
+    def _is_small(self, blob: BlobFile) -> bool:
+        return blob.size <= self._settings.small_bytes
+
     # How connections come to be.
 
     def _listen(self) -> None:
@@ -183,66 +281,75 @@ class PeerNode:
                 loop.remove_reader(self._listener.fileno())
                 loop.call_later(_ACCEPT_PAUSE_SECONDS, self._listen)
                 return
-            if self._open() >= self._settings.max_connections:
+            if self._open() >= self._settings.max_connections + self._settings.at_the_door:
                 sock.close()
                 continue
-            sock.setblocking(False)
-            self.tasks.spawn("accept", self._shake(sock, self._answer(sock, Address(_printable(remote[0]), remote[1]))))
+            self.tasks.spawn("accept", self._accepted(Line(sock), Address(_printable(remote[0]), remote[1])))
 
-    async def _answer(self, sock: socket.socket, remote: Address) -> bool:
+    async def _accepted(self, line: Line, remote: Address) -> None:
+        attached = False
+        try:
+            attached = await self._shake(remote, self._answer(line, remote))
+        finally:
+            if not attached:
+                line.close()
+
+    async def _answer(self, line: Line, remote: Address) -> bool:
         """The other side speaks first; then we, if the swarm is here and has room."""
-        theirs = Handshake.decode(await _receive_exactly(sock, HANDSHAKE_BYTES))
+        await self._encryption.answer(line)
+        theirs = Handshake.decode(await line.receive_exactly(HANDSHAKE_BYTES))
         if theirs.peer == self.peer_id or self._banned(theirs.peer):
             return False
         runner = await self._find(theirs.swarm)
-        if runner is None or not self._has_room(runner):
+        if runner is None or not self._has_room(runner) or not self._has_place(runner):
             return False
-        await asyncio.get_running_loop().sock_sendall(sock, Handshake(theirs.swarm, self.peer_id).encode())
-        return self._attach(runner, sock, theirs, remote, dialled=None)
+        await line.send_all(Handshake(theirs.swarm, self.peer_id).encode())
+        return self._attach(runner, line, theirs, remote, dialled=None)
 
     async def _dial(self, runner: SwarmRunner, candidate: Candidate) -> None:
         address = candidate.address
         attached = False
-        if not self._banned(address) and self._open() < self._settings.max_connections:
-            with suppress(OSError):  # mostly that this process may open no more files
-                sock = _socket_for(address)
-                sock.setblocking(False)
-                attached = await self._shake(sock, self._call(runner, sock, address))
+        if not self._banned(address) and self._has_place(runner):
+            attached = await self._shake(address, self._call(runner, address))
         if not attached:
             runner.feed(DialFailed(address))
 
-    async def _call(self, runner: SwarmRunner, sock: socket.socket, address: Address) -> bool:
+    async def _call(self, runner: SwarmRunner, address: Address) -> bool:
         """We speak first. Returns: whether the connection stands."""
-        loop = asyncio.get_running_loop()
-        await loop.sock_connect(sock, (address.bare_host, address.port))
-        await loop.sock_sendall(sock, Handshake(runner.swarm_id, self.peer_id).encode())
-        theirs = Handshake.decode(await _receive_exactly(sock, HANDSHAKE_BYTES))
-        if theirs.swarm != runner.swarm_id or theirs.peer == self.peer_id or self._banned(theirs.peer):
-            return False
-        return self._attach(runner, sock, theirs, address, dialled=address)
-
-    async def _shake(self, sock: socket.socket, handshake: Coroutine[Any, Any, bool]) -> bool:
-        """Run a handshake within its time; the socket is closed unless a connection took it over."""
+        line = await self._encryption.dial(address)
         attached = False
+        try:
+            await line.send_all(Handshake(runner.swarm_id, self.peer_id).encode())
+            theirs = Handshake.decode(await line.receive_exactly(HANDSHAKE_BYTES))
+            if theirs.swarm == runner.swarm_id and theirs.peer != self.peer_id and not self._banned(theirs.peer):
+                attached = self._attach(runner, line, theirs, address, dialled=address)
+        finally:
+            if not attached:
+                line.close()
+        return attached
+
+    async def _shake(self, remote: Address, handshake: Coroutine[Any, Any, bool]) -> bool:
+        """Run a handshake, that of TLS included, within its time. Returns: whether the connection stands."""
         self._shaking += 1
         try:
             async with asyncio.timeout(self._settings.handshake_seconds):
-                attached = await handshake
+                return await handshake
         except (OSError, TimeoutError, EOFError, Invalid, KrakenError) as error:
-            self.log.debug(LogEvent.PEER_REFUSED, error=str(error))
+            self._encryption.tell_refused(str(remote), error)
+            return False
         finally:
             self._shaking -= 1
-            if not attached:
-                sock.close()
-        return attached
 
     def _attach(
-        self, runner: SwarmRunner, sock: socket.socket, theirs: Handshake, address: Address, dialled: Address | None
+        self, runner: SwarmRunner, line: Line, theirs: Handshake, address: Address, dialled: Address | None
     ) -> bool:
         if self.runners.get(runner.swarm_id) is not runner or not self._settle_double(runner, theirs.peer, dialled):
             return False
-        self._tune(sock)
-        connection = Connection(PeerKey(next(self._keys)), str(address), sock, runner.limits, runner, self._traffic)
+        if not self._make_place(runner):
+            return False
+        self._tune(line.sock)
+        key, transport = PeerKey(next(self._keys)), self._encryption.transport(line)
+        connection = Connection(key, str(address), transport, runner.limits, runner, self._traffic)
         peer = Peer(connection, theirs.peer, address, Introduction(), dialled, theirs.fast)
         greeting = (wire.Extended(0, self._introduction.encode()),) if theirs.extended else ()
         runner.attach(peer, greeting)
@@ -300,13 +407,47 @@ class PeerNode:
         if runner is None:
             seed = self._rng.getrandbits(64)
             runner = self.runners[swarm] = SwarmRunner(self, blob, self._swarm_settings, random.Random(seed))
+            self._close_longest_idle()
         return runner
+
+    def _close_longest_idle(self) -> None:
+        """Keep the number of blobs that are open for peers alone within its bound; the newest has moved last."""
+        seeded = [runner for runner in self.runners.values() if not runner.users]
+        if len(seeded) > self._settings.max_seeded:
+            self.forget(min(seeded, key=SwarmRunner.idleness).swarm_id)
 
     def _has_room(self, runner: SwarmRunner) -> bool:
         return len(runner.peers) < self._swarm_settings.accept
 
     def _open(self) -> int:
-        return self._shaking + sum(len(runner.peers) for runner in self.runners.values())
+        return self._shaking + self._connected()
+
+    def _connected(self) -> int:
+        return sum(len(runner.peers) for runner in self.runners.values())
+
+    def _has_place(self, runner: SwarmRunner) -> bool:
+        """Whether a further connection of a swarm is worth its handshake."""
+        return self._connected() < self._settings.max_connections or self._to_be_closed_for(runner) is not None
+
+    def _make_place(self, runner: SwarmRunner) -> bool:
+        """Close the connection that matters least, if there has to be a place; whether there is one now."""
+        if self._connected() < self._settings.max_connections:
+            return True
+        peer = self._to_be_closed_for(runner)
+        if peer is None:
+            return False
+        peer.connection.close("another swarm needs the connection more")
+        self.metrics.p2p_connections_displaced.inc()
+        return True
+
+    def _to_be_closed_for(self, runner: SwarmRunner) -> Peer | None:
+        others = [_crew(other) for other in self.runners.values() if other is not runner]
+        for swarm in givers(_crew(runner), others):
+            peers = self.runners[swarm].peers
+            least = least_missed(peer.link() for peer in peers.values())
+            if least is not None:
+                return peers[least]
+        return None
 
     def _banned(self, identity: PeerId | Address) -> bool:
         return self._bans.get(identity, 0.0) > asyncio.get_running_loop().time()
@@ -314,7 +455,7 @@ class PeerNode:
     # What time does.
 
     async def _sweep(self) -> None:
-        """Close what stalls or idles, keep the rest alive, and return idle memory."""
+        """Close what stalls or idles, keep the rest alive, share out requests anew, and return idle memory."""
         while True:
             await asyncio.sleep(_SWEEP_SECONDS)
             now = asyncio.get_running_loop().time()
@@ -326,6 +467,7 @@ class PeerNode:
                     self.forget(runner.swarm_id)
             if not self.buffers.used_bytes:
                 self.buffers.trim()
+            self.demand_changed()
 
     def _look_after(self, connection: Connection, now: float) -> None:
         settings = self._settings
@@ -338,19 +480,8 @@ class PeerNode:
             connection.keep_alive()
 
 
-def _socket_for(address: Address) -> socket.socket:
-    return socket.socket(socket.AF_INET6 if ":" in address.bare_host else socket.AF_INET, socket.SOCK_STREAM)
-
-
-async def _receive_exactly(sock: socket.socket, size: int) -> bytes:
-    data = b""
-    loop = asyncio.get_running_loop()
-    while len(data) < size:
-        part = await loop.sock_recv(sock, size - len(data))
-        if not part:
-            raise EOFError("the peer closed the connection: it has no such swarm, or is full")
-        data += part
-    return data
+def _crew(runner: SwarmRunner) -> Crew:
+    return Crew(runner.swarm_id, runner.priority is not None, len(runner.peers))
 
 
 def _printable(host: str) -> str:

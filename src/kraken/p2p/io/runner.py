@@ -10,7 +10,9 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol, assert_never
 
 from kraken.core.errors import Invalid, KrakenError, PeerMisbehaved, Unavailable
@@ -21,6 +23,7 @@ from kraken.observability.events import Event as LogEvent
 from kraken.observability.logs import Log
 from kraken.observability.metrics import Metrics
 from kraken.p2p import bitfield, wire
+from kraken.p2p.connection_budget import Link
 from kraken.p2p.dialing import Candidate, Dial
 from kraken.p2p.events import (
     Action,
@@ -52,6 +55,7 @@ from kraken.p2p.handshake import KR_HAVE_ID, STOCK_BLOCK, Introduction
 from kraken.p2p.io.buffers import Buffer, BufferPool
 from kraken.p2p.io.connection import Connection
 from kraken.p2p.ledger import PeerKey
+from kraken.p2p.priority import Priority
 from kraken.p2p.settings import SwarmSettings
 from kraken.p2p.swarm import Swarm
 from kraken.p2p.upload_slots import BlockSpan, RejectSpan, SendSpan
@@ -96,21 +100,31 @@ class Peer:
     told_held: int = 0
     """The pieces that it was told of when it came; the engine tells it of others once it has joined."""
     asked: int = 0
+    due: BlockSpan | None = None
+    """What is to be sent next, once the node has a slot for it, or is being sent."""
     joined: bool = False
     since: float = 0.0
     received_bytes: int = 0
     sent_bytes: int = 0
+    sent_at: float = 0.0
+    """When a piece, or part of one, had last been sent."""
 
     @property
     def block(self) -> int:
         """Bytes that one request to this peer may ask for."""
         return min(self.introduction.max_block, MAX_BLOCK) if self.introduction.is_kraken else STOCK_BLOCK
 
+    def link(self) -> Link:
+        """The connection, as the budget of connections sees it."""
+        busy = bool(self.asked or self.assemblies or self.due or self.connection.sending)
+        return Link(self.connection.key, busy, max(self.since, self.connection.payload_at, self.sent_at))
+
 
 class Host(Protocol):
     """The node that a swarm runs on, as the swarm sees it."""
 
     peer_id: PeerId
+    zone: str
     metrics: Metrics
     log: Log
     tasks: Tasks
@@ -128,6 +142,37 @@ class Host(Protocol):
         """The swarm has too few peers."""
         ...
 
+    def demand_changed(self) -> None:
+        """A swarm wants pieces, or no longer, or with another priority: share out what may be asked of peers."""
+        ...
+
+    def appetite_changed(self) -> None:
+        """A swarm could ask for more: share out soon what may be asked of peers."""
+        ...
+
+    def rank(self, runner: SwarmRunner) -> int:
+        """Where what comes in for the swarm stands among what comes in for others; 0 goes first."""
+        ...
+
+    def turn_to_write(self, runner: SwarmRunner, size: int) -> AbstractAsyncContextManager[None]:
+        """Waits until it is the swarm's turn to have a piece hashed and written. Args: size, its bytes."""
+        ...
+
+    def ask_slot(self, runner: SwarmRunner, peer: PeerKey, length: int) -> None:
+        """Something is to be sent to the peer; `runner.slot_given` is called when it may, perhaps at once.
+
+        Args: length, its bytes.
+        """
+        ...
+
+    def is_waiting_for_slot(self, peer: PeerKey) -> bool:
+        """Whether a slot was asked for and is not given yet."""
+        ...
+
+    def end_slot(self, peer: PeerKey) -> None:
+        """The peer's slot is free, or is not waited for any more. Without one, nothing happens."""
+        ...
+
 
 class SwarmRunner:
     """One open swarm of a node."""
@@ -137,7 +182,7 @@ class SwarmRunner:
         blob.acquire()
         self.blob = blob
         self.swarm_id = blob.metainfo.swarm
-        self.engine = Swarm(host.peer_id, blob.metainfo.pieces, settings, rng, blob.held)
+        self.engine = Swarm(host.peer_id, blob.metainfo.pieces, settings, rng, blob.held, host.zone)
         self.peers: dict[PeerKey, Peer] = {}
         self.users = 0
         self.empty_since = asyncio.get_running_loop().time()
@@ -147,6 +192,7 @@ class SwarmRunner:
         self._inbox: deque[Event] = deque()
         self._running = False
         self._demand = 0
+        self._priority = Priority.INTERACTIVE
         self._timer: asyncio.TimerHandle | None = None
         self._listeners: list[Callable[[PieceIndex, Role | None, int], None]] = []
         self._closed = False
@@ -182,7 +228,19 @@ class SwarmRunner:
         if not before:
             self.failure = None  # there may be room again
         if bool(before) != bool(self._demand):
+            self._host.demand_changed()  # first, for what it wants is asked for at once
             self.feed(DemandChanged(wanted=bool(self._demand)))
+
+    @property
+    def priority(self) -> Priority | None:
+        """How urgently the blob is fetched; None while it is not."""
+        return self._priority if self._demand else None
+
+    def prioritize(self, priority: Priority) -> None:
+        """Fetch the blob with this priority from now on."""
+        if priority is not self._priority:
+            self._priority = priority
+            self._host.demand_changed()
 
     def take_stock(self) -> None:
         """Let the engine know what the blob holds, after that may have changed by other means than this swarm."""
@@ -194,6 +252,11 @@ class SwarmRunner:
     def payload_at(self) -> float:
         """When data of a piece last came from a peer that is still here; loop time, 0.0 for never."""
         return max((peer.connection.payload_at for peer in self.peers.values()), default=0.0)
+
+    def idleness(self) -> tuple[bool, float]:
+        """Orders swarms, the one that is missed least first: whether anything is under way, and when it last was."""
+        links = [peer.link() for peer in self.peers.values()]
+        return any(link.busy for link in links), max((link.moved_at for link in links), default=self.empty_since)
 
     def listen(self, listener: Callable[[PieceIndex, Role | None, int], None]) -> None:
         """Call with each piece that becomes held: its number, the sender's role, its bytes."""
@@ -208,6 +271,8 @@ class SwarmRunner:
         self.peers[peer.connection.key] = peer
         peer.since = self.now()
         self._host.metrics.p2p_peers.inc()
+        if peer.connection.encrypted:
+            self._host.metrics.p2p_peers_encrypted.inc()
         held, count = self.engine.held, self.blob.metainfo.pieces.count
         peer.told_held = held
         opening: wire.Message
@@ -220,6 +285,12 @@ class SwarmRunner:
         peer.connection.send(*greeting, opening)
         if not peer.connection.closed:
             peer.connection.start()
+
+    def slot_given(self, key: PeerKey) -> None:
+        """What waited to be sent to the peer may be sent now."""
+        peer = self.peers.get(key)
+        if peer is not None and peer.due is not None:
+            self._serve(peer, peer.due)
 
     def now(self) -> float:
         """The time of the loop, in seconds."""
@@ -250,7 +321,7 @@ class SwarmRunner:
             case wire.Have(piece):
                 self.feed(PeerHas(connection.key, 1 << self._index(peer, piece)))
             case wire.Bitfield(payload):
-                self.feed(PeerHas(connection.key, self._admitted_bitfield(payload)))
+                self._has(peer, self._admitted_bitfield(payload))
             case wire.Span():
                 self._span(peer, message)
             case wire.Hint() | wire.PieceHeader():
@@ -265,9 +336,10 @@ class SwarmRunner:
         if not assembly.wanted:
             return None
         if assembly.buffer is None:
-            assembly.buffer = self._host.buffers.take(self.blob.metainfo.pieces.size(piece))
+            rank = self._host.rank(self)
+            assembly.buffer = self._host.buffers.take(self.blob.metainfo.pieces.size(piece), rank)
             if assembly.buffer is None:
-                self._host.buffers.when_free(connection.resume)
+                self._host.buffers.when_free(connection.resume, rank)
                 raise BlockingIOError
         assembly.filling = True
         return assembly.buffer.view[header.begin : header.begin + header.length]
@@ -293,15 +365,20 @@ class SwarmRunner:
             self._in_background("store_piece", self._store(peer, piece, buffer))
 
     def span_sent(self, connection: Connection) -> None:
-        self.feed(SpanSent(connection.key))
+        peer = self.peers[connection.key]
+        peer.sent_at = self.now()
+        self._end_span(peer)
 
     def connection_closed(self, connection: Connection, reason: str) -> None:
         peer = self.peers.pop(connection.key)
         for assembly in peer.assemblies.values():
             assembly.filling = False
-            self._empty(assembly)
+            connection.when_still(partial(self._empty, assembly))
         peer.assemblies.clear()
+        self._host.end_slot(connection.key)
         self._host.metrics.p2p_peers.dec()
+        if connection.encrypted:
+            self._host.metrics.p2p_peers_encrypted.dec()
         self._host.log.debug(LogEvent.PEER_LEFT, peer=connection.name, reason=reason)
         if not self.peers:
             self.empty_since = self._loop.time()
@@ -319,7 +396,15 @@ class SwarmRunner:
             peer.connection.send(*stock)
             about = peer.introduction
             self.feed(
-                PeerJoined(peer.connection.key, peer.peer_id, about.role, about.is_kraken, peer.dialled, peer.told_held)
+                PeerJoined(
+                    peer.connection.key,
+                    peer.peer_id,
+                    about.role,
+                    about.is_kraken,
+                    peer.dialled,
+                    peer.told_held,
+                    about.zone,
+                )
             )
 
     def _extended(self, peer: Peer, message: wire.Extended) -> None:
@@ -338,11 +423,17 @@ class SwarmRunner:
     def _flag(self, peer: Peer, kind: Kind) -> None:
         key = peer.connection.key
         if kind is Kind.HAVE_ALL:
-            self.feed(PeerHas(key, bitfield.everything(self.blob.metainfo.pieces.count)))
+            self._has(peer, bitfield.everything(self.blob.metainfo.pieces.count))
         elif kind in (Kind.CHOKE, Kind.UNCHOKE):
             if kind is Kind.CHOKE:
                 self._choked(peer)
             self.feed(PeerChoked(key, kind is Kind.CHOKE))
+
+    def _has(self, peer: Peer, pieces: int) -> None:
+        """A peer says all that it has."""
+        self.feed(PeerHas(peer.connection.key, pieces))
+        if self._demand:
+            self._host.appetite_changed()
 
     def _choked(self, peer: Peer) -> None:
         """Source: BEP 6: a peer that speaks it rejects each request that a choke voids; BEP 3: others say nothing."""
@@ -363,9 +454,17 @@ class SwarmRunner:
                 raise PeerMisbehaved(f"{peer.connection.name} has more than {_MAX_ASKED} requests open")
             self.feed(SpanRequested(peer.connection.key, span))
         elif message.kind is Kind.CANCEL:
-            self.feed(SpanWithdrawn(peer.connection.key, span))
+            self._withdrawn(peer, span)
         else:
             self._rejected(peer, span)
+
+    def _withdrawn(self, peer: Peer, span: BlockSpan) -> None:
+        """The peer no longer wants it. What the engine has ordered already can be stopped while it waits for a slot."""
+        if peer.due == span and self._host.is_waiting_for_slot(peer.connection.key):
+            self._reject(peer, span)
+            self._end_span(peer)
+        else:
+            self.feed(SpanWithdrawn(peer.connection.key, span))
 
     def _rejected(self, peer: Peer, span: BlockSpan) -> None:
         """Without one of its blocks a piece is of no use; the others come, or are rejected one by one."""
@@ -412,7 +511,8 @@ class SwarmRunner:
             case WithdrawAsk(_, piece):
                 self._withdraw(peer, piece)
             case SendSpan(_, span):
-                self._serve(peer, span)
+                peer.due = span
+                self._host.ask_slot(self, peer.connection.key, span.length)
             case RejectSpan(_, span):
                 self._reject(peer, span)
             case ClosePeer(_, reason):
@@ -483,7 +583,8 @@ class SwarmRunner:
     async def _store(self, peer: Peer, piece: PieceIndex, buffer: Buffer) -> None:
         size = len(buffer.view)
         try:
-            good = await self.blob.write_piece(piece, buffer.view)
+            async with self._host.turn_to_write(self, size):
+                good = await self.blob.write_piece(piece, buffer.view)
         except (KrakenError, OSError) as error:  # the disk is full, or broken
             about = f"piece {piece} of {self.blob.metainfo.digest} cannot be kept: {error}"
             self.failure = error if isinstance(error, KrakenError) else Unavailable(about)
@@ -519,7 +620,14 @@ class SwarmRunner:
             self._send(peer, span)
         else:
             self._reject(peer, span)
-            self.feed(PieceLost(span.piece), SpanSent(peer.connection.key))
+            self.feed(PieceLost(span.piece))
+            self._end_span(peer)
+
+    def _end_span(self, peer: Peer) -> None:
+        """What was to be sent to the peer has been, or will never be."""
+        peer.due = None
+        self._host.end_slot(peer.connection.key)
+        self.feed(SpanSent(peer.connection.key))
 
     def _send(self, peer: Peer, span: BlockSpan) -> None:
         if not peer.connection.closed:

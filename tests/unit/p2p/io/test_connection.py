@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from kraken.core.pieces import KIB
 from kraken.p2p import wire
 from kraken.p2p.io.connection import Connection
+from kraken.p2p.io.transport import PlainTransport
 from kraken.p2p.ledger import PeerKey
 from kraken.p2p.wire import FrameLimits, Message, PieceHeader
 
@@ -53,7 +54,7 @@ async def connected() -> AsyncIterator[tuple[Connection, Recorded, socket.socket
     here.setblocking(False)
     receiver = Recorded()
     limits = FrameLimits(bitfield=1, piece=BLOCK)
-    connection = Connection(PeerKey(1), "there", here, limits, receiver)
+    connection = Connection(PeerKey(1), "there", PlainTransport(here), limits, receiver)
     connection.start()
     with there:
         yield connection, receiver, there

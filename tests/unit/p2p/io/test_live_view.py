@@ -6,11 +6,15 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from tests.helpers.blobs import a_blob
 from tests.helpers.components import http_session, running, small_cluster
+from tests.helpers.peer_sites import sites
 from tests.helpers.pushing import push_blob
 
 from kraken.core.digest import Digest
-from kraken.p2p.io.live_view import availability
+from kraken.core.peers import Role
+from kraken.p2p.io.live_view import availability, node_view, swarm_view
+from kraken.p2p.priority import Priority
 
 DATA = bytes(range(256)) * 4096 * 3
 UNKNOWN = Digest.of(b"nobody reads this")
@@ -56,3 +60,18 @@ async def test_two_agents_and_an_origin_see_each_other(tmp_path: Path) -> None:
             for path, status in ((f"/swarms/{UNKNOWN}", 404), ("/swarms/x", 400), ("/swarms?limit=x", 400)):
                 async with one.get(path) as answer:
                     assert answer.status == status
+
+
+async def test_the_view_tells_how_urgent_a_swarm_is_and_how_much_it_may_ask_for() -> None:
+    urgent, patient = a_blob(pieces=200, seed=1), a_blob(pieces=200, seed=2)
+    async with sites(Role.AGENT) as (agent,):
+        await agent.fetch(urgent)
+        runner = await agent.fetch(patient)
+        runner.prioritize(Priority.BACKGROUND)
+
+        lines = node_view(agent.node, limit=2).swarms
+        assert [(line.priority, line.allowance) for line in lines] == [("interactive", 128), ("background", 128)]
+        view = swarm_view(runner)
+        assert (view.priority, view.allowance, view.requested) == ("background", 128, 0)
+        runner.demand(-1)
+        assert (swarm_view(runner).priority, swarm_view(runner).allowance) == (None, None)

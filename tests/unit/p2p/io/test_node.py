@@ -5,85 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 import struct
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
 
 import pytest
-from tests.helpers.blobs import Blob, a_blob
+from tests.helpers.blobs import a_blob
+from tests.helpers.peer_sites import Scripted, sites, until
 
-from kraken.core.metainfo import SwarmId
 from kraken.core.peers import PeerId, Role
 from kraken.core.pieces import MIB
-from kraken.observability.logs import get_logger
-from kraken.observability.metrics import Metrics
 from kraken.p2p import wire
-from kraken.p2p.dialing import Candidate
 from kraken.p2p.events import PeersOffered
-from kraken.p2p.handshake import HANDSHAKE_BYTES, Handshake, Introduction
-from kraken.p2p.io.node import PeerNode
-from kraken.p2p.io.runner import SwarmRunner
+from kraken.p2p.handshake import HANDSHAKE_BYTES, Handshake
 from kraken.p2p.settings import PeerSettings, SwarmSettings
-from kraken.runtime.clock import SystemClock
-from kraken.runtime.threads import FileThreads
-from kraken.storage.io.catalog_store import CatalogBlobStore
-from kraken.storage.io.memory import MemoryMedium
-
-
-class Site:
-    """A node with its store, for one test."""
-
-    def __init__(self, role: Role, settings: PeerSettings, swarm: SwarmSettings) -> None:
-        self.threads = FileThreads(2)
-        self.metrics = Metrics(role.value, "test")
-        log = get_logger(role.value, "test")
-        self.store = CatalogBlobStore(MemoryMedium(), self.threads, SystemClock(), log, self.metrics)
-        self.node = PeerNode(role, self.store, settings, swarm, log, self.metrics, seed=1)
-
-    @property
-    def candidate(self) -> Candidate:
-        return Candidate(self.node.address, self.node.role)
-
-    async def put(self, blob: Blob, only: set[int] | None = None) -> None:
-        """Let the store hold these pieces of a blob, or all of it."""
-        with await self.store.partial(blob.metainfo) as held:
-            for piece in blob.metainfo.pieces.indices():
-                if only is None or piece in only:
-                    assert await held.write_piece(piece, blob.piece(piece))
-            if only is None:
-                await self.store.finish(held)
-
-    async def fetch(self, blob: Blob, *candidates: Candidate) -> SwarmRunner:
-        """Begin to fetch a blob from these peers."""
-        with await self.store.partial(blob.metainfo) as held:
-            runner = self.node.join(held)
-        runner.demand(+1)
-        runner.feed(PeersOffered(candidates))
-        return runner
-
-
-@asynccontextmanager
-async def sites(
-    *roles: Role, settings: PeerSettings | None = None, swarm: SwarmSettings | None = None
-) -> AsyncIterator[list[Site]]:
-    """Started nodes, stopped at the end."""
-    made = [Site(role, settings or PeerSettings(), swarm or SwarmSettings()) for role in roles]
-    try:
-        for site in made:
-            await site.store.start()
-            await site.node.start()
-        yield made
-    finally:
-        for site in made:
-            await site.node.stop()
-            await site.store.close()
-            site.threads.close()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait until something is so; 10 seconds are forever."""
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 async def test_a_blob_comes_from_an_origin_byte_for_byte() -> None:
@@ -136,44 +68,6 @@ async def test_a_piece_that_changed_on_the_senders_disk_is_not_sent() -> None:
         await until(lambda: runner.engine.complete)
         assert await runner.blob.read(0, blob.metainfo.size) == blob.data
         assert agent.metrics.value("kraken_p2p_bans_total", reason="corrupt_piece") == 0
-
-
-class Scripted:
-    """A peer whose every byte the test writes."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader, self.writer = reader, writer
-
-    @classmethod
-    async def dial(cls, site: Site, swarm: SwarmId, peer_id: bytes = b"scripted".ljust(20, b"-")) -> Scripted:
-        address = site.node.address
-        peer = cls(*await asyncio.open_connection(address.host, address.port))
-        peer.writer.write(Handshake(swarm, PeerId(peer_id)).encode())
-        Handshake.decode(await peer.reader.readexactly(HANDSHAKE_BYTES))
-        peer.say(wire.Extended(0, Introduction(Role.AGENT, "", 16 * MIB, 1).encode()))
-        return peer
-
-    def say(self, *messages: wire.Message) -> None:
-        self.writer.write(b"".join(map(wire.encode, messages)))
-
-    async def hear(self, kind: type[wire.Message]) -> wire.Message:
-        """The next message of a kind; others before it are passed over."""
-        async with asyncio.timeout(10):
-            while True:
-                (length,) = struct.unpack(">I", await self.reader.readexactly(4))
-                message = wire.decode(await self.reader.readexactly(length), length) if length else None
-                if isinstance(message, kind):
-                    return message
-
-    async def is_closed(self) -> bool:
-        """Whether the other side closes within 10 seconds."""
-        with suppress(ConnectionError):
-            async with asyncio.timeout(10):
-                await self.reader.read()
-        return True
-
-    def close(self) -> None:
-        self.writer.close()
 
 
 async def test_a_liar_is_banned_and_the_truth_comes_from_elsewhere() -> None:
@@ -288,14 +182,15 @@ async def test_who_does_not_shake_hands_is_closed_in_time(opening: bytes) -> Non
 async def test_connections_beyond_the_cap_are_refused_at_the_door() -> None:
     async with sites(Role.ORIGIN, settings=PeerSettings(max_connections=1)) as (origin,):
         address = origin.node.address
-        first = Scripted(*await asyncio.open_connection(address.host, address.port))
-        await until(lambda: len(origin.node.tasks) == 2)  # the sweep, and one handshake
+        silent = [Scripted(*await asyncio.open_connection(address.host, address.port)) for _ in range(2)]
+        await until(lambda: len(origin.node.tasks) == 4)  # the sweep, the certificate watch, and two handshakes
 
-        second = Scripted(*await asyncio.open_connection(address.host, address.port))
+        third = Scripted(*await asyncio.open_connection(address.host, address.port))
 
-        assert await second.is_closed()
-        first.close()
-        second.close()
+        assert await third.is_closed()
+        assert len(origin.node.tasks) == 4
+        for each in (*silent, third):
+            each.close()
 
 
 async def test_memory_for_pieces_is_bounded_and_reading_goes_on_when_there_is_some() -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
+from dataclasses import replace
 from typing import cast
 
 import pytest
@@ -41,12 +42,16 @@ class RecordedHost:
 
     def __init__(self) -> None:
         self.peer_id = PeerId(b"m" * 20)
+        self.zone = ""
         self.metrics = Metrics("agent", "test")
         self.log = get_logger("agent", "test")
         self.tasks = Tasks(self.log, self.metrics)
         self.buffers = BufferPool(16 * MIB)
         self.dialled: list[Candidate] = []
         self.needy: list[SwarmId] = []
+        self.slots_free = True
+        self.appetite_changes = 0
+        self.waiting_for_slots: set[PeerKey] = set()
 
     def dial(self, _runner: SwarmRunner, candidate: Candidate) -> None:
         self.dialled.append(candidate)
@@ -57,6 +62,29 @@ class RecordedHost:
     def peers_needed(self, swarm: SwarmId) -> None:
         self.needy.append(swarm)
 
+    def demand_changed(self) -> None: ...
+
+    def rank(self, _runner: SwarmRunner) -> int:
+        return 0
+
+    def turn_to_write(self, _runner: SwarmRunner, _size: int) -> AbstractAsyncContextManager[None]:
+        return nullcontext()
+
+    def appetite_changed(self) -> None:
+        self.appetite_changes += 1
+
+    def ask_slot(self, runner: SwarmRunner, peer: PeerKey, _length: int) -> None:
+        if self.slots_free:
+            runner.slot_given(peer)
+        else:
+            self.waiting_for_slots.add(peer)
+
+    def is_waiting_for_slot(self, peer: PeerKey) -> bool:
+        return peer in self.waiting_for_slots
+
+    def end_slot(self, peer: PeerKey) -> None:
+        self.waiting_for_slots.discard(peer)
+
 
 class RecordedConnection:
     """A connection that writes down what is sent."""
@@ -64,17 +92,24 @@ class RecordedConnection:
     def __init__(self, key: int) -> None:
         self.key = PeerKey(key)
         self.name = f"peer-{key}"
-        self.closed = False
+        self.closed = self.encrypted = False
         self.payload_at = 0.0
         self.sent: list[wire.Message] = []
+        self.pieces: list[PieceHeader] = []
         self.receiver: SwarmRunner | None = None
 
     def start(self) -> None: ...
 
     def resume(self) -> None: ...
 
+    def when_still(self, then: Callable[[], None]) -> None:
+        then()
+
     def send(self, *messages: wire.Message) -> None:
         self.sent += messages
+
+    def send_piece(self, header: PieceHeader, _fd: int, _offset: int) -> None:
+        self.pieces.append(header)
 
     def close(self, reason: str) -> None:
         if not self.closed and self.receiver is not None:
@@ -295,3 +330,33 @@ async def test_the_engine_takes_stock_of_what_the_blob_gained_and_lost() -> None
         stage.runner.take_stock()
 
         assert stage.runner.engine.held == blob.held == 0b10
+
+
+async def test_what_waits_for_a_slot_is_sent_when_it_is_given_and_not_once_it_was_withdrawn() -> None:
+    async with a_swarm(pieces=2) as stage:
+        stage.runner.feed(PieceVerified(None, PieceIndex(0)))
+        await stage.runner.blob.write_piece(PieceIndex(0), stage.blob.piece(PieceIndex(0)))
+        stage.host.slots_free = False
+        peer = stage.peer()
+        stage.say(peer, Flag(Kind.HAVE_NONE))
+        first, second = (Span(Kind.REQUEST, 0, at * STOCK_BLOCK, STOCK_BLOCK) for at in range(2))
+
+        stage.say(peer, first, second, replace(first, kind=Kind.CANCEL))
+
+        assert peer.spans(Kind.REJECT) == [replace(first, kind=Kind.REJECT)]
+        assert peer.pieces == []
+        assert stage.host.waiting_for_slots == {peer.key}
+        stage.host.waiting_for_slots.clear()
+        stage.runner.slot_given(peer.key)
+        assert peer.pieces == [PieceHeader(0, STOCK_BLOCK, STOCK_BLOCK)]
+        stage.say(peer, replace(second, kind=Kind.CANCEL))
+        assert peer.spans(Kind.REJECT) == [replace(first, kind=Kind.REJECT)], "it is being sent"
+
+
+async def test_a_peer_that_says_what_it_has_makes_the_host_share_out_requests_anew() -> None:
+    async with a_swarm() as stage:
+        stage.say(stage.peer(), Flag(Kind.HAVE_ALL))
+        assert stage.host.appetite_changes == 1
+        stage.runner.demand(-1)
+        stage.say(stage.peer(), Flag(Kind.HAVE_ALL))
+        assert stage.host.appetite_changes == 1

@@ -18,7 +18,7 @@ BLOB = blob_of(DATA)
 SESSION = session_id("session-1")
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.integers(0, len(DATA)), max_size=6), st.lists(st.integers(0, len(DATA)), max_size=3))
 def test_metainfo_does_not_depend_on_how_the_upload_was_cut(chunk_cuts: list[int], request_cuts: list[int]) -> None:
     async def upload() -> None:

@@ -1,0 +1,1 @@
+"""Who is let in: TLS contexts and how long their certificates last."""
