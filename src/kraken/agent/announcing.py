@@ -11,7 +11,7 @@ from typing import Protocol
 from kraken.core.digest import Digest
 from kraken.core.errors import Invalid, KrakenError
 from kraken.core.metainfo import SwarmId
-from kraken.core.peers import Address, Role
+from kraken.core.peers import Address, PeerId, Role
 from kraken.observability.events import Event as LogEvent
 from kraken.observability.logs import Log
 from kraken.observability.metrics import Metrics
@@ -156,6 +156,6 @@ class Announcing:
 def _candidate(entry: PeerEntry) -> Candidate | None:
     """A peer as the tracker named it; None when it cannot be dialled."""
     try:
-        return Candidate(Address(entry.host, entry.port), Role(entry.role))
+        return Candidate(Address(entry.host, entry.port), Role(entry.role), PeerId(entry.peer_id))
     except (Invalid, ValueError):
         return None

@@ -7,19 +7,21 @@ banned for it. (A rule of "refused is lost until the next announce" halves the s
 from __future__ import annotations
 
 import random
+from collections.abc import Collection
 from dataclasses import dataclass
 
-from kraken.core.peers import Address, Role
+from kraken.core.peers import Address, PeerId, Role
 
 MAX_CANDIDATES = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A peer that the tracker named."""
+    """A peer that the tracker named; `peer_id` is None when it did not say."""
 
     address: Address
     role: Role
+    peer_id: PeerId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +62,18 @@ class DialPlan:
         while len(self._candidates) > MAX_CANDIDATES:
             del self._candidates[next(iter(self._candidates))]
 
-    def dials(self, room: int) -> list[Dial]:
-        """Whom to dial now, when `room` more connections may be opened."""
+    def dials(self, room: int, known: Collection[PeerId] = ()) -> list[Dial]:
+        """Whom to dial now, when `room` more connections may be opened.
+
+        Args: known, peers that would refuse it, for they are connected already: they have dialled us.
+        """
         orders: list[Dial] = []
         for address, candidate in list(self._candidates.items()):
             if len(orders) >= room:
                 break
+            if candidate.peer_id in known:
+                del self._candidates[address]
+                continue
             if candidate.role is Role.AGENT and self._agents() >= self._dial:
                 continue
             del self._candidates[address]

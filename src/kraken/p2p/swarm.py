@@ -287,7 +287,8 @@ class Swarm:
         """Open connections while pieces are wanted, and ask the tracker when there are too few to open."""
         if self.complete or not self.wanted:
             return
-        self._actions += self._plan.dials(self.settings.accept - len(self.neighbours))
+        known = {self.me, *(each.peer_id for each in self.neighbours.values())}
+        self._actions += self._plan.dials(self.settings.accept - len(self.neighbours), known)
         if self._plan.exhausted and len(self.neighbours) < self.settings.few_peers and not self._asked_tracker:
             self._asked_tracker = True
             self._actions.append(AskTracker())

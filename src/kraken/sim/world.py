@@ -190,7 +190,7 @@ class World:
             Swarm(peer_id, self.pieces, scenario.swarm, rng, held, zone),
             rng,
             AnnounceSchedule(rng),
-            Candidate(Address(name, 1), role),
+            Candidate(Address(name, 1), role, peer_id),
             PeerEntry(peer_id, name, 1, role.value),
             origin,
             Link(1.0 / scenario.network.link) if self._ground is None else self._ground.ends[number],

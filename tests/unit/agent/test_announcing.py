@@ -84,7 +84,7 @@ async def test_a_wanted_swarm_asks_for_peers_and_the_swarm_gets_those_that_can_b
         )
 
         await until(lambda: bool(scene.offered))
-        assert scene.offered == [(ONE, (Candidate(Address("10.0.0.1", 7001), Role.ORIGIN),))]
+        assert scene.offered == [(ONE, (Candidate(Address("10.0.0.1", 7001), Role.ORIGIN, PeerId(b"p" * 20)),))]
         assert scene.metrics.value("kraken_announces_total", result="ok") == 1
 
 

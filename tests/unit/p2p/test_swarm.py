@@ -438,6 +438,19 @@ def test_peers_are_dialled_while_the_blob_is_wanted_and_the_tracker_is_asked_whe
     assert swarm.handle(DialFailed(one.address), 0.1) == [], "it is asked once, until it answers"
 
 
+def test_who_has_dialled_us_is_not_dialled_and_neither_are_we() -> None:
+    swarm = a_swarm()
+    swarm.handle(DemandChanged(wanted=True), 0.0)
+    joined(swarm, ANNA, 0)
+    anna, ourselves, bert = (
+        Candidate(Address("10.0.0.1", port), Role.AGENT, PeerId(name * 20))
+        for port, name in enumerate((b"\1", b"m", b"\2"), 1)
+    )
+
+    assert swarm.handle(PeersOffered((anna, ourselves, bert)), 0.0) == [Dial(bert)]
+    assert swarm.handle(DialFailed(bert.address), 0.1) == [AskTracker()]
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_a_crowd_finishes_and_the_origins_upload_little_more_than_one_copy(seed: int) -> None:
     world = World(agents=8, origins=3, pieces=256, seed=seed)
