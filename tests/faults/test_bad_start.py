@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.helpers.dev_cluster import fetched, free_ports
+from tests.helpers.dev_cluster import fetched
+from tests.helpers.ports import free_ports
 from tests.helpers.tools import Process, environment, kraken, output_of, small_disk, wait_until
 
 from kraken.core.peers import Address

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import random
-import socket
-from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import aiohttp
+from tests.helpers.ports import free_port
 
 from kraken.agent.app import Agent
 from kraken.agent.settings import AgentSettings
@@ -43,24 +41,10 @@ QUICK_PROBES = ClusterSettings(probe_seconds=0.2, retry_seconds=0.05, probe_time
 ROOMY = CacheSettings(min_free_bytes=0)
 """A cache that does not care how full the machine's disk is."""
 
-_ports = random.SystemRandom()
-_given: deque[int] = deque(maxlen=1000)
-"""Ports that were given away and may not be listened on yet: a cluster takes a dozen before it starts."""
-
 
 def free_address() -> Address:
-    """An address of this machine at which nobody listens, outside the range of ephemeral ports."""
-    while True:
-        address = Address("127.0.0.1", _ports.randrange(10_000, 32_768))
-        if address.port in _given:
-            continue
-        with socket.socket() as probe:
-            try:
-                probe.bind((address.host, address.port))
-            except OSError:
-                continue
-        _given.append(address.port)
-        return address
+    """An address of this machine at which nobody listens, nor is about to."""
+    return Address("127.0.0.1", free_port())
 
 
 class Running:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import signal
-import socket
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -17,6 +15,7 @@ from typing import Any
 
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
+from tests.helpers.ports import free_ports
 from tests.helpers.tools import Process, is_alive, kraken, wait_until
 
 from kraken.cli.layout import Counts
@@ -27,7 +26,6 @@ SMALL = Counts(origins=2, trackers=1, indexes=1, proxies=1, agents=2)
 
 _TRIES = 5
 _START_SECONDS = 90.0
-_chance = random.SystemRandom()
 
 
 @dataclass(slots=True)
@@ -246,14 +244,6 @@ def _cluster(data: Path, flags: tuple[str, ...], ports: int) -> DevCluster:
     return DevCluster(data, free_ports(ports), flags)
 
 
-def free_ports(count: int) -> int:
-    """The first of `count` ports in a row at which nobody listens, below the ephemeral ones."""
-    while True:
-        base = _chance.randrange(10_000, 32_768 - count)
-        if all(_is_free(port) for port in range(base, base + count)):
-            return base
-
-
 def fetched(address: Address, path: str) -> bytes:
     """What a component answers to a GET."""
     with urllib.request.urlopen(f"http://{address}{path}", timeout=10) as answer:
@@ -294,19 +284,3 @@ def _sizes(counts: Counts) -> dict[str, int]:
 
 def _flags(counts: Counts) -> list[str]:
     return [word for name, count in _sizes(counts).items() for word in (f"--{name}", str(count))]
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        return probe.connect_ex(("127.0.0.1", port)) != 0 and _can_bind(port)
-
-
-def _can_bind(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import random
-import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+
+from tests.helpers.ports import free_port
 
 from kraken.cluster.io.members import Members
 from kraken.cluster.settings import ClusterSettings
@@ -22,14 +22,8 @@ from kraken.runtime.web_client import ClientSettings, HttpClient
 
 
 def free_addresses(count: int) -> list[Address]:
-    """Loopback addresses whose ports nobody listens on, below the range that the kernel hands out."""
-    found: list[Address] = []
-    while len(found) < count:
-        address = Address("127.0.0.1", random.randrange(20_000, 32_000))
-        with socket.socket() as probe:
-            if address not in found and probe.connect_ex((address.host, address.port)) != 0:
-                found.append(address)
-    return found
+    """Loopback addresses at whose ports nobody listens."""
+    return [Address("127.0.0.1", free_port()) for _ in range(count)]
 
 
 class Cluster:
