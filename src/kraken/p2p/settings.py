@@ -175,7 +175,7 @@ class SwarmSettings:
         low=0,
         high=1,
         meaning="HAVEs are gathered for this long at the least. Up to 5 ms is nearly free. Where pieces come 20 ms "
-        "apart or more, they are gathered until about the next piece, for 0.1 s at most.",
+        "apart or more, they are gathered for as long as two of them take, but for 0.25 s at most.",
     )
     reader_window: int = setting(
         64, low=1, high=4096, meaning="Pieces ahead of a waiting reader among which its next one may be preferred."

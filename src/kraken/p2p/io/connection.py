@@ -29,7 +29,7 @@ from kraken.p2p.wire import (
 from kraken.runtime.bandwidth import Traffic
 
 _SCRATCH_BYTES = 4 * KIB
-_WORTH_WAKING_BYTES = 64 * KIB  # of a block; on a slow link, that is one wake-up instead of one for each packet
+_WORTH_WAKING_BYTES = 128 * KIB  # of a block; on a slow link, that is one wake-up instead of one for each packet
 _OVERDUE_SECONDS = 1.0  # so long at most is what has come of a block left unread
 _MAX_CONTROL_BYTES = 4 * MIB  # a peer that does not read what it asked to be told is dropped
 

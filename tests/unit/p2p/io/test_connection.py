@@ -78,7 +78,7 @@ async def test_packets_of_a_block_are_read_when_they_are_worth_a_wake_up() -> No
     async with connected() as (connection, _, there):
         await begin(connection, there, BLOCK)
 
-        for _ in range(63):
+        for _ in range(127):
             there.sendall(bytes(PACKET))
             await asyncio.sleep(0)
         await asyncio.sleep(QUIET_SECONDS)
@@ -87,13 +87,13 @@ async def test_packets_of_a_block_are_read_when_they_are_worth_a_wake_up() -> No
         await until(lambda: connection.missing < BLOCK)
 
         assert before == BLOCK
-        assert connection.missing == BLOCK - 64 * PACKET
+        assert connection.missing == BLOCK - 128 * PACKET
 
 
 async def test_the_end_of_a_block_and_what_follows_it_are_read_at_once() -> None:
     async with connected() as (connection, receiver, there):
-        await begin(connection, there, 65 * KIB)
-        there.sendall(bytes(64 * KIB))
+        await begin(connection, there, 129 * KIB)
+        there.sendall(bytes(128 * KIB))
         await until(lambda: connection.missing == KIB)
 
         there.sendall(bytes(KIB))
@@ -101,7 +101,7 @@ async def test_the_end_of_a_block_and_what_follows_it_are_read_at_once() -> None
         there.sendall(wire.encode(wire.Have(7)))
         await until(lambda: receiver.messages)
 
-        assert receiver.blocks == [PieceHeader(0, 0, 65 * KIB)]
+        assert receiver.blocks == [PieceHeader(0, 0, 129 * KIB)]
         assert receiver.messages == [wire.Have(7)]
 
 
