@@ -64,7 +64,7 @@ class _Download(asyncio.BufferedProtocol):
         header, end, body = (self._header + data).partition(b"\r\n\r\n")
         self._header = None if end else header
         if len(header) > _MAX_HEADER or (end and header.split(b" ", 2)[1] != b"200"):
-            self._fail(header)
+            self._fail(header + b" " + body)
         elif end:
             self._take(memoryview(body))
 

@@ -86,19 +86,43 @@ def lan(count: int) -> Iterator[list[LanHost]]:
         _enter(hub.fd)
         _batch(
             "ip",
-            ["link set lo up", "link add br0 type bridge", f"addr add {HUB_ADDRESS}/16 dev br0", "link set br0 up"],
+            [
+                "link set lo up",
+                f"link add br0 address {_mac(HUB_ADDRESS)} type bridge",
+                f"addr add {HUB_ADDRESS}/16 dev br0",
+                "link set br0 up",
+            ],
         )
-        yield [_host(stack, number) for number in range(count)]
+        hosts = [_host(stack, number) for number in range(count)]
+        _introduce([host.address for host in hosts], "br0")
+        for host in hosts:
+            with host.namespace.entered():
+                _introduce([HUB_ADDRESS, *(other.address for other in hosts if other is not host)], "eth0")
+        yield hosts
 
 
 def _host(stack: ExitStack, number: int) -> LanHost:
     space, port = _made(stack), f"v{number}"
     address = f"10.77.{1 + number // _A_HUNDREDTH_BY}.{1 + number % _A_HUNDREDTH_BY}"
-    peer = f"peer name eth0 netns /proc/{os.getpid()}/fd/{space.fd}"
+    peer = f"peer name eth0 address {_mac(address)} netns /proc/{os.getpid()}/fd/{space.fd}"
     _batch("ip", [f"link add {port} type veth {peer}", f"link set {port} master br0 up"])
     with space.entered():
         _batch("ip", ["link set lo up", f"addr add {address}/16 dev eth0", "link set eth0 up"])
     return LanHost(space, address, port)
+
+
+def _introduce(addresses: Sequence[str], device: str) -> None:
+    """Tell this namespace for good who has which hardware address.
+
+    All namespaces together may have learnt no more than 1,024 (gc_thresh3), which 33 hosts that know each other exceed:
+    then some reach nobody.
+    """
+    _batch("ip", [f"neigh add {each} lladdr {_mac(each)} dev {device} nud permanent" for each in addresses])
+
+
+def _mac(address: str) -> str:
+    """A locally administered hardware address, of an IPv4 address."""
+    return "02:00:" + ":".join(f"{int(part):02x}" for part in address.split("."))
 
 
 def _made(stack: ExitStack) -> Namespace:
