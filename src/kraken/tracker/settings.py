@@ -48,12 +48,12 @@ class AnnounceSettings:
         1.0, unit=Unit.SECONDS, low=0, high=60, meaning="So long a swarm counts as young, and its announces are held."
     )
     hold_seconds: float = setting(
-        0.005,
+        0.001,
         unit=Unit.SECONDS,
         low=0,
         high=1,
         meaning="Announces to a young swarm are answered together after this long, so that hosts that begin at the "
-        "same instant hear of each other. 5 ms give 0.964/0.955, none 0.921/0.907.",
+        "same instant hear of each other. 1 ms gives 0.962/0.946, 5 ms 0.958/0.943, and a small blob comes 4 ms later.",
     )
     max_swarms: int = setting(200_000, low=1, meaning="Swarms known at once. A further one is answered, but not kept.")
     max_peers: int = setting(

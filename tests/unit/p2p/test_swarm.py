@@ -391,7 +391,7 @@ def test_news_is_gathered_for_two_milliseconds_and_complete_peers_are_spared() -
         (COUNT, 0.32, 0.04),
         (COUNT, 1.6, 0.2),
         (COUNT, 3.2, 0.25),
-        (8, 0.1599, 0.0005),
+        (8, 0.1599, 0.0002),
         (8, 0.4, 0.05),
     ],
 )
