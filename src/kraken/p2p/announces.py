@@ -14,6 +14,10 @@ from dataclasses import dataclass
 from kraken.core.metainfo import SwarmId
 
 GATHER_SECONDS = 0.002
+ALONG_SECONDS = 0.05
+"""When one swarm is announced, those go along that would be within this time: a node that starts takes longer to open
+its thousands than the first of them waits."""
+
 FIRST_RETRY_SECONDS = 0.5
 LONGEST_RETRY_SECONDS = 10.0
 EARLY_SECONDS = 0.2
@@ -174,7 +178,9 @@ class AnnounceSchedule:
             entry.retry = min(entry.retry * 2, LONGEST_RETRY_SECONDS)
 
     def _announces(self, now: float) -> Iterator[Announce]:
-        due = [(swarm, entry) for swarm, entry in self._entries.items() if entry.due <= now]
+        if all(entry.due > now for entry in self._entries.values()):
+            return
+        due = [(swarm, entry) for swarm, entry in self._entries.items() if entry.due <= now + ALONG_SECONDS]
         for at in range(0, len(due), BATCH):
             batch = due[at : at + BATCH]
             for swarm, entry in batch:

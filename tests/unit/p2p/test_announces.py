@@ -8,8 +8,10 @@ import pytest
 
 from kraken.core.metainfo import SwarmId
 from kraken.p2p.announces import (
+    ALONG_SECONDS,
     BATCH,
     EARLY_SECONDS,
+    GATHER_SECONDS,
     Announce,
     Announcement,
     AnnounceSchedule,
@@ -41,6 +43,17 @@ def test_what_is_held_at_a_start_is_announced_in_batches() -> None:
     orders = schedule.handle(Tick(), 2.0)
 
     assert [len(order.announcements) for order in orders] == [BATCH, 1]
+
+
+def test_what_would_be_announced_in_a_moment_goes_along() -> None:
+    schedule, two, three = a_schedule(), SwarmId(b"2" * 20), SwarmId(b"3" * 20)
+    for swarm, at in ((ONE, 0.0), (two, ALONG_SECONDS), (three, ALONG_SECONDS + 0.001)):
+        schedule.handle(SwarmOpened(swarm, wanted=False), at)
+
+    assert schedule.handle(Tick(), GATHER_SECONDS - 0.0001) == []
+    assert [[each.swarm for each in order.announcements] for order in schedule.handle(Tick(), GATHER_SECONDS)] == [
+        [ONE, two]
+    ]
 
 
 def test_the_next_announce_is_due_when_the_tracker_says() -> None:
