@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Set
+from collections.abc import AsyncIterator, Sequence, Set
 from contextlib import asynccontextmanager
 from typing import Protocol
 
@@ -168,6 +168,11 @@ class BlobCache:
         finally:
             reader.close()
 
+    def prefetch(self, digests: Sequence[Digest]) -> None:
+        """A client will ask for these blobs: begin to fetch them, where the settings say so."""
+        if self._settings.prefetch and digests:
+            self._tasks.spawn("prefetch", self._prefetch(digests))
+
     async def mend(self, blob: BlobFile) -> Download | None:
         """Fetch anew what a complete blob has lost; None when somebody else has done so meanwhile."""
         async with self._opening.alone_with(blob.metainfo.digest):
@@ -202,6 +207,24 @@ class BlobCache:
             except BaseException:
                 blob.release()
                 raise
+
+    async def _prefetch(self, digests: Sequence[Digest]) -> None:
+        for digest in digests:
+            try:
+                await self._fetch_ahead(digest)
+            except KrakenError as error:  # whoever asks for it will be told
+                self._log.debug(Event.PREFETCH_FAILED, digest=str(digest), error=str(error))
+
+    async def _fetch_ahead(self, digest: Digest) -> None:
+        async with self._opening.alone_with(digest):
+            if digest in self._downloads:
+                return
+            try:
+                (await self._store.open(digest)).release()
+            except (NotFound, Corrupt):
+                with await self._partial(digest) as blob:
+                    if not blob.complete:
+                        self._start(blob).ahead_of_readers()
 
     async def _partial(self, digest: Digest) -> BlobFile:
         """What there is of a blob that is not complete here; a small one is complete after this."""

@@ -71,6 +71,10 @@ class Download:
             self._runner.unlisten(self._piece_arrived)
             self._wake()
 
+    def ahead_of_readers(self) -> None:
+        """Nobody reads it yet: what others wait for goes first."""
+        self._runner.prioritize(Priority.PREFETCH)
+
     def reader_came(self) -> None:
         """One more reads it: somebody waits."""
         self.readers += 1

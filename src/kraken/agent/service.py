@@ -85,7 +85,7 @@ class AgentReads:
                 pull.sent_from_memory(len(data))
             else:
                 data = await self._manifest_from_cache(record, pull)
-        self._confirm_needs(repository, record, data)
+        self._look_ahead(repository, record, data)
         return data
 
     async def blob_size(self, repository: RepositoryName, digest: Digest) -> int:
@@ -120,12 +120,13 @@ class AgentReads:
         self._recent.keep(record.digest, data)
         return data
 
-    def _confirm_needs(self, repository: RepositoryName, record: ManifestRecord, data: bytes) -> None:
-        """What a repository's manifest names may be read there, while the manifest itself may."""
+    def _look_ahead(self, repository: RepositoryName, record: ManifestRecord, data: bytes) -> None:
+        """What a repository's manifest names may be read there, while the manifest itself may; and soon will be."""
         if self._contents.is_confirmed(repository, record.digest):
             with suppress(Invalid):
                 manifest = parse_manifest(data, record.media_type)
                 self._contents.confirm(repository, (it.digest for it in (*manifest.blobs, *manifest.children)))
+                self._cache.prefetch([it.digest for it in manifest.blobs])
 
     def _record(self, kind: str, repository: RepositoryName, digest: Digest) -> PullRecord:
         return PullRecord(kind, repository, digest, self._clock, self._log, self._metrics)

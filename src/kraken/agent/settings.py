@@ -35,6 +35,12 @@ class DownloadSettings:
         "each piece alone. That saves the SHA-256 of every byte, and believes origins and trackers that the "
         "hashes they tell are those of the blob.",
     )
+    prefetch: bool = setting(
+        False,
+        meaning="When a client takes the manifest of an image, fetch config and layers at once, before they are asked "
+        "for, behind whatever clients wait for. It helps runtimes that ask for few layers at a time, and costs the "
+        "bytes of layers that a runtime has already, or never wants.",
+    )
     finish_fraction: float = setting(
         0.5,
         unit=Unit.FRACTION,

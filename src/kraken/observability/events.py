@@ -40,6 +40,7 @@ class Event(StrEnum):
     DOWNLOAD_FINISHED = "download_finished"
     DOWNLOAD_FAILED = "download_failed"
     DOWNLOAD_STOPPED = "download_stopped"
+    PREFETCH_FAILED = "prefetch_failed"  # digest, error: before anybody asked for the blob
     PEER_LEFT = "peer_left"
     PEER_REFUSED = "peer_refused"
     PEER_TLS_REFUSED = "peer_tls_refused"  # peer, reason, error; of each reason one in 10 s is a warning

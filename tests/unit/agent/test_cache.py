@@ -98,6 +98,49 @@ async def test_a_download_is_urgent_while_somebody_reads_it_and_in_the_backgroun
         assert priority() is None
 
 
+async def test_what_will_be_asked_for_is_fetched_ahead_and_becomes_urgent_with_its_first_reader() -> None:
+    here, coming, origin = a_blob(pieces=2), a_blob(pieces=3, seed=2), Seeder()
+    async with an_agent(origin, download=DownloadSettings(prefetch=True)) as agent:
+        agent.trackers.knows(coming)
+        await agent.put(here)
+
+        agent.cache.prefetch([Digest.of(b"nobody has this"), here.digest, coming.digest])
+        await until(lambda: coming.metainfo.swarm in agent.node.runners)
+        runner = agent.node.runners[coming.metainfo.swarm]
+        await until(lambda: runner.priority is Priority.PREFETCH)
+        assert list(agent.node.runners) == [coming.metainfo.swarm]
+
+        async with agent.cache.reader(coming.digest) as reader:
+            assert runner.priority is Priority.INTERACTIVE
+            await origin.put(coming)
+            assert await read_all(reader) == coming.data
+        await until(lambda: idle(agent))
+
+
+async def test_what_is_fetched_ahead_needs_no_reader_to_come_to_its_end() -> None:
+    blob, origin = a_blob(pieces=3), Seeder()
+    async with an_agent(origin, download=DownloadSettings(prefetch=True)) as agent:
+        agent.trackers.knows(blob)
+        await origin.put(blob)
+
+        agent.cache.prefetch([blob.digest])
+        agent.cache.prefetch([blob.digest])
+
+        await until(lambda: any(stored.complete for stored in agent.store.stored()))
+        await until(lambda: idle(agent))
+
+
+async def test_nothing_is_fetched_ahead_unless_the_settings_say_so() -> None:
+    blob = a_blob(pieces=3)
+    async with an_agent() as agent:
+        agent.trackers.knows(blob)
+        before = len(agent.tasks)
+
+        agent.cache.prefetch([blob.digest])
+
+        assert len(agent.tasks) == before
+
+
 async def test_a_range_gets_its_pieces_first() -> None:
     blob, origin = a_blob(pieces=40), Seeder()
     async with an_agent(origin, download=DownloadSettings(finish_fraction=1.0)) as agent:
