@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from bench.sim import run, without_collector
 from bench.swarm.crowd import LAYERS_AT_ONCE
-from bench.swarm.report import Figures, Setting, rates, reached_by
+from bench.swarm.report import Figures, Setting
 from kraken.sim.image import Image
+from kraken.sim.outcome import image_outcome
 from kraken.sim.scenario import Network, Scenario
 
 
@@ -59,25 +60,22 @@ def _of_a_blob(name: str, scenario: Scenario) -> Figures:
 
 def _of_an_image(name: str, scenario: Scenario, setting: Setting) -> Figures:
     image = Image(scenario, setting.layers, LAYERS_AT_ONCE)
-    seconds = without_collector(image.run)
-    fractions = rates(seconds, setting.ideal_seconds)
-    tallies = [host.tally for world in image.worlds for host in world.agents]
-    sent = [[world.origins[number].tally.sent for world in image.worlds] for number in range(setting.origins)]
-    copies = [sum(each) / sum(setting.layers) for each in sent]
+    without_collector(image.run)
+    outcome = image_outcome(image)
     return Figures(
         name=name,
-        unfinished=setting.hosts - len(seconds),
-        p50=reached_by(fractions, 0.5),
-        p90=reached_by(fractions, 0.9),
-        p99=reached_by(fractions, 0.99),
-        slowest=fractions[-1],
-        p50_seconds=setting.ideal_seconds / reached_by(fractions, 0.5),
-        p99_seconds=setting.ideal_seconds / reached_by(fractions, 0.99),
-        duplicate_percent=100.0 * sum(it.duplicate for it in tallies) / sum(it.received for it in tallies),
-        origin_copies=sum(copies),
-        busiest_origin_copies=max(copies),
-        announces_per_host=sum(it.announces for it in tallies) / setting.hosts,
-        control_per_host=sum(it.haves + it.requests for it in tallies) / setting.hosts,
+        unfinished=outcome.unfinished,
+        p50=outcome.p50,
+        p90=outcome.p90,
+        p99=outcome.p99,
+        slowest=outcome.slowest,
+        p50_seconds=outcome.p50_seconds,
+        p99_seconds=outcome.p99_seconds,
+        duplicate_percent=outcome.duplicate_percent,
+        origin_copies=outcome.origin_copies_total,
+        busiest_origin_copies=max(outcome.origin_copies),
+        announces_per_host=outcome.announces_per_host,
+        control_per_host=outcome.control_per_host,
         lag_p50=None,
         lag_p99=None,
     )

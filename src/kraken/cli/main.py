@@ -184,6 +184,10 @@ def sim(
     ] = None,
     hosts: Annotated[int, typer.Option(min=1, max=100_000, help="Agents that pull.")] = 100,
     blob: Annotated[str, typer.Option(help="Size of the blob.")] = "1GiB",
+    layers: Annotated[
+        str, typer.Option(help="Instead of one blob an image of such layers, in this order: 64MiB,8MiB,500kB.")
+    ] = "",
+    at_once: Annotated[int, typer.Option(min=1, help="Layers that a host pulls at the same time.")] = 3,
     origins: Annotated[int, typer.Option(min=1, max=100)] = 3,
     arrivals: Annotated[str, typer.Option(help="Agents begin within this time, evenly at random.")] = "0.2s",
     seed: Annotated[int, typer.Option(help="One seed gives one run, event by event.")] = 1,
@@ -210,16 +214,19 @@ def sim(
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
     plot: Annotated[Path | None, typer.Option(help="Write a picture of the run there, as SVG.")] = None,
 ) -> None:
-    """Simulate a crowd that pulls one blob: the engines that ship, under a virtual clock."""
-    from kraken.cli.sim import run
+    """Simulate a crowd that pulls a blob or an image: the engines that ship, under a virtual clock."""
+    from kraken.cli.sim import run, run_image
     from kraken.core.errors import Invalid
     from kraken.sim import units
     from kraken.sim.scenario import Faults, Network, Scenario
 
+    if layers and plot is not None:
+        raise BadConfig("sim: an image of --layers has no --plot")
     try:
+        sizes = [units.size(each) for each in layers.split(",")] if layers else []
         crowd = Scenario(
             hosts=hosts,
-            blob=units.size(blob),
+            blob=sum(sizes) or units.size(blob),
             origins=origins,
             arrivals=units.seconds(arrivals),
             late=units.part(late),
@@ -238,9 +245,10 @@ def sim(
             zones=zones,
             faults=Faults(deaths=units.part(deaths), stragglers=units.part(stragglers), liars=liars),
         )
+        code = run_image(crowd, sizes, at_once, as_json=as_json) if sizes else run(crowd, as_json=as_json, plot=plot)
     except Invalid as error:
         raise BadConfig(f"sim: {error}") from error
-    raise typer.Exit(run(crowd, as_json=as_json, plot=plot))
+    raise typer.Exit(code)
 
 
 def _run(kind_name: str, config: Path) -> None:

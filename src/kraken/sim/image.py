@@ -48,12 +48,12 @@ class Image:
             for _ in range(min(at_once, len(layers))):
                 self._clock.at(began, self._begin_next, number)
 
-    def run(self) -> list[float]:
-        """Run until everybody has the image, or the scenario's horizon.
-
-        Returns: for each host that has it, the seconds from its start to its last layer.
-        """
+    def run(self) -> None:
+        """Run until everybody has the image, or the scenario's horizon."""
         self._clock.run(self.scenario.horizon)
+
+    def seconds(self) -> list[float]:
+        """From the start of each host that has the image to its last layer."""
         done = [all(world.agents[it].engine.complete for world in self.worlds) for it in range(self.scenario.hosts)]
         return [end - began for end, began, whole in zip(self._finished, self._began, done, strict=True) if whole]
 

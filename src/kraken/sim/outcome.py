@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 
 from kraken.sim.graph import floor
 from kraken.sim.host import Host
+from kraken.sim.image import Image
 from kraken.sim.world import World
 
 
@@ -90,6 +91,63 @@ def outcome(world: World) -> Outcome:
         events_per_second=world.log.count / world.wall_seconds if world.wall_seconds else 0.0,
         wall_seconds=world.wall_seconds,
         digest=world.log.digest(),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ImageOutcome:
+    """Figures of a crowd that pulled an image: of all its layers together, from a host's start to its last layer.
+
+    Fractions are as in `Outcome`.
+    """
+
+    hosts: int
+    layers: int
+    ideal_seconds: float
+    p50: float
+    p90: float
+    p99: float
+    slowest: float
+    p50_seconds: float
+    p99_seconds: float
+    duplicate_percent: float  # of the bytes that agents received
+    origin_copies: tuple[float, ...]  # images that each origin uploaded
+    origin_copies_total: float
+    control_per_host: float  # HAVE and request messages sent
+    announces_per_host: float
+    unfinished: int
+    events: int
+
+    def as_dict(self) -> dict[str, object]:
+        return asdict(self)
+
+
+def image_outcome(image: Image) -> ImageOutcome:
+    """The figures of an image that has been pulled."""
+    scenario, size = image.scenario, sum(world.pieces.length for world in image.worlds)
+    ideal = size / scenario.network.link
+    rates = sorted((ideal / each for each in image.seconds()), reverse=True)
+    tallies = [host.tally for world in image.worlds for host in world.agents]
+    copies = tuple(
+        sum(world.origins[number].tally.sent for world in image.worlds) / size for number in range(scenario.origins)
+    )
+    return ImageOutcome(
+        hosts=scenario.hosts,
+        layers=len(image.worlds),
+        ideal_seconds=ideal,
+        p50=_worse_than(rates, 0.5),
+        p90=_worse_than(rates, 0.9),
+        p99=_worse_than(rates, 0.99),
+        slowest=rates[-1] if rates else 0.0,
+        p50_seconds=_seconds(ideal, _worse_than(rates, 0.5)),
+        p99_seconds=_seconds(ideal, _worse_than(rates, 0.99)),
+        duplicate_percent=100.0 * sum(it.duplicate for it in tallies) / max(sum(it.received for it in tallies), 1),
+        origin_copies=copies,
+        origin_copies_total=sum(copies),
+        control_per_host=sum(it.haves + it.requests for it in tallies) / scenario.hosts,
+        announces_per_host=sum(it.announces for it in tallies) / scenario.hosts,
+        unfinished=scenario.hosts - len(rates),
+        events=sum(world.log.count for world in image.worlds),
     )
 
 

@@ -41,6 +41,19 @@ def test_everything_that_is_wrong_is_told_at_once_with_its_line(tmp_path: Path) 
     ]
 
 
+def test_an_image_is_pulled_layer_by_layer() -> None:
+    options = ["sim", "--hosts", "3", "--layers", "2MiB,512KiB,1MiB", "--at-once", "2", "--arrivals", "0s"]
+
+    said = CliRunner().invoke(app, options, catch_exceptions=False)
+
+    assert said.exit_code == 0
+    assert said.output.splitlines()[:2] == ["hosts             3, of which 0 never finished", "layers            3"]
+    with pytest.raises(BadConfig, match="no --plot"):
+        CliRunner().invoke(app, [*options, "--plot", "x.svg"], catch_exceptions=False)
+    with pytest.raises(BadConfig, match="without faults"):
+        CliRunner().invoke(app, [*options, "--deaths", "1%"], catch_exceptions=False)
+
+
 def test_the_command_line_goes_before_the_file(tmp_path: Path) -> None:
     path = a_file(tmp_path, "hosts: 7\nblob: 1MiB\narrivals: 0s\ngraph: regular:2\n")
 

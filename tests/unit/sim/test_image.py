@@ -9,6 +9,7 @@ import pytest
 from kraken.core.errors import Invalid
 from kraken.core.pieces import MIB
 from kraken.sim.image import Image
+from kraken.sim.outcome import image_outcome
 from kraken.sim.scenario import Faults, Network, Scenario
 
 LAYERS = (4 * MIB, 1 * MIB, 8 * MIB, 2 * MIB)
@@ -24,15 +25,20 @@ INSTANT = Scenario(
 )
 
 
+def pulled(scenario: Scenario, at_once: int = 3) -> Image:
+    image = Image(scenario, LAYERS, at_once)
+    image.run()
+    return image
+
+
 @pytest.mark.parametrize("at_once", [2, 3, 4])
 def test_one_host_without_latency_has_the_layers_in_the_time_of_their_bytes(at_once: int) -> None:
-    assert Image(INSTANT, LAYERS, at_once).run() == [pytest.approx(sum(LAYERS) / LINK, rel=0.01)]
+    assert pulled(INSTANT, at_once).seconds() == [pytest.approx(sum(LAYERS) / LINK, rel=0.01)]
 
 
 def test_everybody_has_every_layer_and_nobody_is_faster_than_the_link() -> None:
-    image = Image(CROWD, LAYERS, 3)
-
-    seconds = image.run()
+    image = pulled(CROWD)
+    seconds = image.seconds()
 
     assert len(seconds) == CROWD.hosts
     assert min(seconds) >= sum(LAYERS) / LINK
@@ -43,9 +49,7 @@ def test_everybody_has_every_layer_and_nobody_is_faster_than_the_link() -> None:
 
 @pytest.mark.parametrize("at_once", [1, 3])
 def test_a_host_begins_with_the_next_layer_when_it_has_one(at_once: int) -> None:
-    image = Image(CROWD, LAYERS, at_once)
-
-    image.run()
+    image = pulled(CROWD, at_once)
 
     for number in range(CROWD.hosts):
         own = [world.agents[number] for world in image.worlds]
@@ -55,9 +59,18 @@ def test_a_host_begins_with_the_next_layer_when_it_has_one(at_once: int) -> None
 
 
 def test_one_seed_gives_one_run() -> None:
-    assert (
-        Image(CROWD, LAYERS, 3).run() == Image(CROWD, LAYERS, 3).run() != Image(replace(CROWD, seed=2), LAYERS, 3).run()
-    )
+    assert pulled(CROWD).seconds() == pulled(CROWD).seconds() != pulled(replace(CROWD, seed=2)).seconds()
+
+
+def test_the_figures_of_an_image_are_those_of_all_its_layers() -> None:
+    image = pulled(CROWD)
+    figures = image_outcome(image)
+
+    assert (figures.hosts, figures.layers, figures.unfinished) == (6, 4, 0)
+    assert figures.ideal_seconds == sum(LAYERS) / LINK
+    assert figures.slowest == pytest.approx(figures.ideal_seconds / max(image.seconds()))
+    assert 0 < figures.slowest <= figures.p99 <= figures.p90 <= figures.p50 <= 1
+    assert 1.0 <= figures.origin_copies_total == sum(figures.origin_copies) < 6
 
 
 @pytest.mark.parametrize(
