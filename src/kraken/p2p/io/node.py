@@ -10,9 +10,9 @@ import asyncio
 import os
 import random
 import socket
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Coroutine
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import suppress
 from itertools import count
 from typing import Any, Protocol
 
@@ -25,22 +25,18 @@ from kraken.observability.metrics import Metrics
 from kraken.p2p import wire
 from kraken.p2p.connection_budget import Crew, givers, least_missed
 from kraken.p2p.dialing import Candidate
-from kraken.p2p.events import AllowanceChanged, DialFailed
+from kraken.p2p.events import DialFailed
 from kraken.p2p.handshake import HANDSHAKE_BYTES, KR_HAVE_ID, MAX_ZONE_BYTES, Handshake, Introduction
 from kraken.p2p.io.buffers import BufferPool
 from kraken.p2p.io.connection import Connection
 from kraken.p2p.io.encryption import Encryption
 from kraken.p2p.io.line import Line, socket_for
 from kraken.p2p.io.runner import MAX_BLOCK, Peer, SwarmRunner
-from kraken.p2p.io.write_turns import WriteTurns
+from kraken.p2p.io.shared_out import SharedOut
 from kraken.p2p.ledger import PeerKey
-from kraken.p2p.priority import SMALL_RANK, Priority
-from kraken.p2p.request_budget import Wish, share_out
 from kraken.p2p.settings import PeerSettings, SwarmSettings, TlsMode
-from kraken.p2p.turns import Turns
 from kraken.runtime.bandwidth import Traffic
 from kraken.runtime.tasks import Tasks
-from kraken.runtime.threads import FILE_THREADS
 from kraken.storage.io.blob_file import BlobFile
 
 _BACKLOG = 512
@@ -88,6 +84,7 @@ class PeerNode:
         self.tasks = Tasks(log, metrics)
         self.buffers = BufferPool(settings.buffer_bytes)
         self.runners: dict[SwarmId, SwarmRunner] = {}
+        self.shares = SharedOut(self.runners, settings, metrics)
         self.address = settings.listen
         self.on_peers_needed: Callable[[SwarmId], None] = lambda _swarm: None
         self._shelf = shelf
@@ -99,19 +96,9 @@ class PeerNode:
         self._bans: OrderedDict[object, float] = OrderedDict()
         self._opening: dict[SwarmId, asyncio.Task[None]] = {}
         self._shaking = 0
-        self._sharing: asyncio.Handle | None = None
-        self._writes = WriteTurns(FILE_THREADS)
-        self._slots = Turns[PeerKey](settings.upload_slots, settings.upload_slots // 8 or 1)
-        self._slot_users: dict[PeerKey, SwarmRunner] = {}
-        self._slots_given: deque[PeerKey] = deque()
-        self._giving_slots = False
         self._listener: socket.socket | None = None
         self._encryption = Encryption(settings, log, metrics)
         metrics.p2p_swarms.set_function(lambda: len(self.runners))
-        metrics.p2p_requested_bytes.set_function(self._requested_bytes)
-        metrics.p2p_writes_waiting.set_function(lambda: self._writes.waiting)
-        metrics.p2p_uploads.labels(state="sent").set_function(lambda: self._slots.used)
-        metrics.p2p_uploads.labels(state="waiting").set_function(lambda: self._slots.waiting)
 
     async def start(self) -> None:
         """Listen. Raises: BadConfig, when the address cannot be had, or a certificate cannot be used."""
@@ -139,8 +126,7 @@ class PeerNode:
             self._listener.close()
             self._listener = None
         await self.tasks.close()
-        if self._sharing is not None:
-            self._sharing.cancel()
+        self.shares.close()
         for runner in list(self.runners.values()):
             runner.close()
         self.runners.clear()
@@ -202,65 +188,6 @@ class PeerNode:
 
     def peers_needed(self, swarm: SwarmId) -> None:
         self.on_peers_needed(swarm)
-
-    def demand_changed(self) -> None:
-        if self._sharing is not None:
-            self._sharing.cancel()
-            self._sharing = None
-        wishes = {
-            runner.swarm_id: Wish(runner.priority, runner.blob.metainfo.pieces.piece_length, runner.engine.appetite)
-            for runner in self.runners.values()
-            if runner.priority is not None and not self._is_small(runner.blob)
-        }
-        shares = share_out(wishes, self._settings.buffer_bytes)
-        for runner in self.runners.values():
-            allowance = shares.get(runner.swarm_id)
-            if allowance != runner.engine.allowance:
-                runner.feed(AllowanceChanged(allowance))
-
-    def appetite_changed(self) -> None:
-        if self._sharing is None:
-            self._sharing = asyncio.get_running_loop().call_soon(self.demand_changed)
-
-    def rank(self, runner: SwarmRunner) -> int:
-        if self._is_small(runner.blob):
-            return SMALL_RANK
-        return runner.priority or Priority.BACKGROUND  # nobody wants it any more, and still it comes
-
-    def turn_to_write(self, runner: SwarmRunner, size: int) -> AbstractAsyncContextManager[None]:
-        return self._writes.turn(runner.swarm_id, self.rank(runner), size)
-
-    def ask_slot(self, runner: SwarmRunner, peer: PeerKey, length: int) -> None:
-        rank = SMALL_RANK if self._is_small(runner.blob) else Priority.INTERACTIVE
-        self._slot_users[peer] = runner
-        self._give_slots(self._slots.asked(peer, runner.swarm_id, rank, length))
-
-    def is_waiting_for_slot(self, peer: PeerKey) -> bool:
-        return self._slots.is_waiting(peer)
-
-    def end_slot(self, peer: PeerKey) -> None:
-        self._slot_users.pop(peer, None)
-        self._give_slots(self._slots.ended(peer))
-
-    def _give_slots(self, peers: list[PeerKey]) -> None:
-        """Let those send whose turn it is. Who has sent at once frees a slot: that is seen to here, not deeper."""
-        self._slots_given += peers
-        if self._giving_slots:
-            return
-        self._giving_slots = True
-        try:
-            while self._slots_given:
-                peer = self._slots_given.popleft()
-                if peer in self._slot_users:
-                    self._slot_users[peer].slot_given(peer)
-        finally:
-            self._giving_slots = False
-
-    def _requested_bytes(self) -> int:
-        return sum(it.engine.requested * it.blob.metainfo.pieces.piece_length for it in self.runners.values())
-
-    def _is_small(self, blob: BlobFile) -> bool:
-        return blob.size <= self._settings.small_bytes
 
     # How connections come to be.
 
@@ -467,7 +394,7 @@ class PeerNode:
                     self.forget(runner.swarm_id)
             if not self.buffers.used_bytes:
                 self.buffers.trim()
-            self.demand_changed()
+            self.shares.demand_changed()
 
     def _look_after(self, connection: Connection, now: float) -> None:
         settings = self._settings

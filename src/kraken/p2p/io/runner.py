@@ -120,27 +120,8 @@ class Peer:
         return Link(self.connection.key, busy, max(self.since, self.connection.payload_at, self.sent_at))
 
 
-class Host(Protocol):
-    """The node that a swarm runs on, as the swarm sees it."""
-
-    peer_id: PeerId
-    zone: str
-    metrics: Metrics
-    log: Log
-    tasks: Tasks
-    buffers: BufferPool
-
-    def dial(self, runner: SwarmRunner, candidate: Candidate) -> None:
-        """Connect; the outcome comes as `attach` or `dial_failed`."""
-        ...
-
-    def ban(self, peer: Peer, reason: str) -> None:
-        """Keep this peer out for a while."""
-        ...
-
-    def peers_needed(self, swarm: SwarmId) -> None:
-        """The swarm has too few peers."""
-        ...
+class Shares(Protocol):
+    """What the swarms of a node share out among them, as each of them sees it."""
 
     def demand_changed(self) -> None:
         """A swarm wants pieces, or no longer, or with another priority: share out what may be asked of peers."""
@@ -171,6 +152,32 @@ class Host(Protocol):
 
     def end_slot(self, peer: PeerKey) -> None:
         """The peer's slot is free, or is not waited for any more. Without one, nothing happens."""
+        ...
+
+
+class Host(Protocol):
+    """The node that a swarm runs on, as the swarm sees it."""
+
+    peer_id: PeerId
+    zone: str
+    metrics: Metrics
+    log: Log
+    tasks: Tasks
+    buffers: BufferPool
+
+    @property
+    def shares(self) -> Shares: ...
+
+    def dial(self, runner: SwarmRunner, candidate: Candidate) -> None:
+        """Connect; the outcome comes as `attach` or `dial_failed`."""
+        ...
+
+    def ban(self, peer: Peer, reason: str) -> None:
+        """Keep this peer out for a while."""
+        ...
+
+    def peers_needed(self, swarm: SwarmId) -> None:
+        """The swarm has too few peers."""
         ...
 
 
@@ -228,7 +235,7 @@ class SwarmRunner:
         if not before:
             self.failure = None  # there may be room again
         if bool(before) != bool(self._demand):
-            self._host.demand_changed()  # first, for what it wants is asked for at once
+            self._host.shares.demand_changed()  # first, for what it wants is asked for at once
             self.feed(DemandChanged(wanted=bool(self._demand)))
 
     @property
@@ -240,7 +247,7 @@ class SwarmRunner:
         """Fetch the blob with this priority from now on."""
         if priority is not self._priority:
             self._priority = priority
-            self._host.demand_changed()
+            self._host.shares.demand_changed()
 
     def take_stock(self) -> None:
         """Let the engine know what the blob holds, after that may have changed by other means than this swarm."""
@@ -336,7 +343,7 @@ class SwarmRunner:
         if not assembly.wanted:
             return None
         if assembly.buffer is None:
-            rank = self._host.rank(self)
+            rank = self._host.shares.rank(self)
             assembly.buffer = self._host.buffers.take(self.blob.metainfo.pieces.size(piece), rank)
             if assembly.buffer is None:
                 self._host.buffers.when_free(connection.resume, rank)
@@ -375,7 +382,7 @@ class SwarmRunner:
             assembly.filling = False
             connection.when_still(partial(self._empty, assembly))
         peer.assemblies.clear()
-        self._host.end_slot(connection.key)
+        self._host.shares.end_slot(connection.key)
         self._host.metrics.p2p_peers.dec()
         if connection.encrypted:
             self._host.metrics.p2p_peers_encrypted.dec()
@@ -433,7 +440,7 @@ class SwarmRunner:
         """A peer says all that it has."""
         self.feed(PeerHas(peer.connection.key, pieces))
         if self._demand:
-            self._host.appetite_changed()
+            self._host.shares.appetite_changed()
 
     def _choked(self, peer: Peer) -> None:
         """Source: BEP 6: a peer that speaks it rejects each request that a choke voids; BEP 3: others say nothing."""
@@ -460,7 +467,7 @@ class SwarmRunner:
 
     def _withdrawn(self, peer: Peer, span: BlockSpan) -> None:
         """The peer no longer wants it. What the engine has ordered already can be stopped while it waits for a slot."""
-        if peer.due == span and self._host.is_waiting_for_slot(peer.connection.key):
+        if peer.due == span and self._host.shares.is_waiting_for_slot(peer.connection.key):
             self._reject(peer, span)
             self._end_span(peer)
         else:
@@ -512,7 +519,7 @@ class SwarmRunner:
                 self._withdraw(peer, piece)
             case SendSpan(_, span):
                 peer.due = span
-                self._host.ask_slot(self, peer.connection.key, span.length)
+                self._host.shares.ask_slot(self, peer.connection.key, span.length)
             case RejectSpan(_, span):
                 self._reject(peer, span)
             case ClosePeer(_, reason):
@@ -583,7 +590,7 @@ class SwarmRunner:
     async def _store(self, peer: Peer, piece: PieceIndex, buffer: Buffer) -> None:
         size = len(buffer.view)
         try:
-            async with self._host.turn_to_write(self, size):
+            async with self._host.shares.turn_to_write(self, size):
                 good = await self.blob.write_piece(piece, buffer.view)
         except (KrakenError, OSError) as error:  # the disk is full, or broken
             about = f"piece {piece} of {self.blob.metainfo.digest} cannot be kept: {error}"
@@ -626,7 +633,7 @@ class SwarmRunner:
     def _end_span(self, peer: Peer) -> None:
         """What was to be sent to the peer has been, or will never be."""
         peer.due = None
-        self._host.end_slot(peer.connection.key)
+        self._host.shares.end_slot(peer.connection.key)
         self.feed(SpanSent(peer.connection.key))
 
     def _send(self, peer: Peer, span: BlockSpan) -> None:

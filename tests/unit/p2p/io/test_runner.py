@@ -47,6 +47,7 @@ class RecordedHost:
         self.log = get_logger("agent", "test")
         self.tasks = Tasks(self.log, self.metrics)
         self.buffers = BufferPool(16 * MIB)
+        self.shares = self
         self.dialled: list[Candidate] = []
         self.needy: list[SwarmId] = []
         self.slots_free = True
