@@ -231,6 +231,7 @@ async def test_a_flood_of_haves_costs_no_memory_and_starves_nobody(cluster: DevC
                 assert await a_piece(honest, piece) == blob.data[piece * PIECE : (piece + 1) * PIECE]
         assert memory(cluster) - before < 64 * MIB
         flood.cancel()
+        flooder.transport.abort()  # what it has not sent yet is not to keep it connected
 
     await still_serves(cluster, blob)
 
