@@ -178,9 +178,9 @@ class AnnounceSchedule:
             entry.retry = min(entry.retry * 2, LONGEST_RETRY_SECONDS)
 
     def _announces(self, now: float) -> Iterator[Announce]:
-        if all(entry.due > now for entry in self._entries.values()):
-            return
         due = [(swarm, entry) for swarm, entry in self._entries.items() if entry.due <= now + ALONG_SECONDS]
+        if not any(entry.due <= now for _, entry in due):
+            return
         for at in range(0, len(due), BATCH):
             batch = due[at : at + BATCH]
             for swarm, entry in batch:

@@ -20,10 +20,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from kraken.core.peers import PeerId, Role
+from kraken.core.peers import Address, PeerId, Role
 from kraken.core.pieces import PieceIndex, Pieces
 from kraken.p2p.bitfield import between, every_nth, everything
-from kraken.p2p.dialing import Candidate, DialPlan
+from kraken.p2p.dialing import DialPlan
 from kraken.p2p.events import (
     Action,
     AllowanceChanged,
@@ -113,7 +113,7 @@ class Neighbour:
     peer_id: PeerId
     role: Role
     kraken: bool
-    dialled: Candidate | None
+    dialled: Address | None
     choking: bool
     heard_at: float
     kind: int
@@ -243,13 +243,11 @@ class Swarm:
     # Peers come and go.
 
     def _peer_joined(self, event: PeerJoined, now: float) -> None:
-        candidate = None
         if event.dialled is not None:
             self._plan.joined(event.dialled)
-            candidate = Candidate(event.dialled, event.role)
         kind = self._kind_of(event.role, event.zone)
         self.neighbours[event.peer] = Neighbour(
-            event.peer_id, event.role, event.kraken, candidate, choking=not event.kraken, heard_at=now, kind=kind
+            event.peer_id, event.role, event.kraken, event.dialled, choking=not event.kraken, heard_at=now, kind=kind
         )
         if event.role is Role.ORIGIN:
             self._origins.add(event.peer)
@@ -278,7 +276,7 @@ class Swarm:
         self._ledger.left(event.peer)
         self._actions += self._uploads.left(event.peer)
         if neighbour.dialled is not None:
-            self._plan.ended(neighbour.dialled.address)
+            self._plan.ended(neighbour.dialled)
         self._dial()
         self._ask(now)
 
