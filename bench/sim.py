@@ -7,7 +7,6 @@ missed. `--quick` leaves out what takes longer than a few minutes.
 from __future__ import annotations
 
 import argparse
-import gc
 import resource
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from typing import TypeVar
 
 from kraken.core.pieces import GIB, MIB
 from kraken.p2p.settings import SwarmSettings
+from kraken.runtime.garbage import without_collector
 from kraken.sim.outcome import Outcome, outcome
 from kraken.sim.scenario import Faults, Scenario
 from kraken.sim.world import World
@@ -121,16 +121,6 @@ def run(scenario: Scenario) -> Outcome:
         return outcome(world)
 
     return without_collector(ran)
-
-
-def without_collector(work: Callable[[], T]) -> T:
-    """What `work` returns. The collector rests meanwhile, as in `kraken sim`, and then takes what is left."""
-    gc.disable()
-    try:
-        return work()
-    finally:
-        gc.enable()
-        gc.collect()
 
 
 def line(row: Row, runs: Sequence[Outcome]) -> str:

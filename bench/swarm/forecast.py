@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bench.sim import run, without_collector
+from bench.sim import run
 from bench.swarm.crowd import LAYERS_AT_ONCE
 from bench.swarm.report import Figures, Setting
+from kraken.runtime.garbage import without_collector
 from kraken.sim.image import Image
-from kraken.sim.outcome import image_outcome
+from kraken.sim.outcome import ImageOutcome, Outcome, image_outcome
 from kraken.sim.scenario import Network, Scenario
 
 
@@ -34,34 +35,17 @@ def forecast(name: str, setting: Setting, surroundings: Surroundings) -> Figures
         verify_per_byte=surroundings.per_byte,
         network=network,
     )
-    return _of_a_blob(name, scenario) if len(setting.layers) == 1 else _of_an_image(name, scenario, setting)
-
-
-def _of_a_blob(name: str, scenario: Scenario) -> Figures:
-    outcome = run(scenario)
-    return Figures(
-        name=name,
-        unfinished=outcome.unfinished,
-        p50=outcome.p50,
-        p90=outcome.p90,
-        p99=outcome.p99,
-        slowest=outcome.slowest,
-        p50_seconds=outcome.p50_seconds,
-        p99_seconds=outcome.p99_seconds,
-        duplicate_percent=outcome.duplicate_percent,
-        origin_copies=outcome.origin_copies_total,
-        busiest_origin_copies=max(outcome.origin_copies),
-        announces_per_host=outcome.announces_per_host,
-        control_per_host=outcome.control_per_host,
-        lag_p50=outcome.reader_lag_p50,
-        lag_p99=outcome.reader_lag_p99,
-    )
-
-
-def _of_an_image(name: str, scenario: Scenario, setting: Setting) -> Figures:
+    if len(setting.layers) == 1:
+        outcome = run(scenario)
+        return _figures(name, outcome, outcome.reader_lag_p50, outcome.reader_lag_p99)
     image = Image(scenario, setting.layers, LAYERS_AT_ONCE)
     without_collector(image.run)
-    outcome = image_outcome(image)
+    return _figures(name, image_outcome(image))
+
+
+def _figures(
+    name: str, outcome: Outcome | ImageOutcome, lag_p50: float | None = None, lag_p99: float | None = None
+) -> Figures:
     return Figures(
         name=name,
         unfinished=outcome.unfinished,
@@ -76,6 +60,6 @@ def _of_an_image(name: str, scenario: Scenario, setting: Setting) -> Figures:
         busiest_origin_copies=max(outcome.origin_copies),
         announces_per_host=outcome.announces_per_host,
         control_per_host=outcome.control_per_host,
-        lag_p50=None,
-        lag_p99=None,
+        lag_p50=lag_p50,
+        lag_p99=lag_p99,
     )

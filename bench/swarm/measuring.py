@@ -19,8 +19,9 @@ from bench.lab import cpu_seconds, peak_rss_bytes, push, seeded_file
 from bench.swarm.cluster import Cluster, Samples, cluster, samples
 from bench.swarm.crowd import Layer, Pulled, pull_by_all
 from bench.swarm.namespaces import LanHost, lan
-from bench.swarm.report import Costs, Figures, Setting, rates, reached_by
+from bench.swarm.report import Costs, Figures, Setting, rates
 from kraken.core.peers import Address
+from kraken.sim.outcome import reached_by
 
 _REPOSITORY = "bench/swarm"
 _TRIES = 20

@@ -83,11 +83,6 @@ def rates(seconds: Sequence[float], ideal: float) -> list[float]:
     return sorted((ideal / each for each in seconds), reverse=True)
 
 
-def reached_by(ordered: Sequence[float], part: float) -> float:
-    """The value that this part of them reach or are before, as the simulator counts it."""
-    return ordered[min(int(part * len(ordered)), len(ordered) - 1)]
-
-
 def show(reports: Sequence[Report]) -> None:
     """Print a table for each run, and one line of medians when there are several."""
     console = Console(width=140, highlight=False)

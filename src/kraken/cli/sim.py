@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import gc
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+from kraken.runtime.garbage import without_collector
 from kraken.sim.image import Image
 from kraken.sim.outcome import ImageOutcome, Outcome, image_outcome, outcome
 from kraken.sim.plot import svg
@@ -19,7 +19,7 @@ _SAMPLES = 200
 def run(scenario: Scenario, *, as_json: bool, plot: Path | None) -> int:
     """Simulate, and print the figures. Returns: the exit code, 1 when a live host never had the blob."""
     world = World(scenario, _SAMPLES if plot is not None else 0)
-    _without_collector(world.run)
+    without_collector(world.run)
     figures = outcome(world)
     if plot is not None:
         plot.write_text(svg(world, figures))
@@ -30,19 +30,10 @@ def run(scenario: Scenario, *, as_json: bool, plot: Path | None) -> int:
 def run_image(scenario: Scenario, layers: Sequence[int], at_once: int, *, as_json: bool) -> int:
     """The same for an image, of layers with so many bytes each. Raises: Invalid, as `Image` does."""
     image = Image(scenario, layers, at_once)
-    _without_collector(image.run)
+    without_collector(image.run)
     figures = image_outcome(image)
     print(json.dumps(figures.as_dict(), indent=2) if as_json else image_as_text(figures))  # noqa: T201 - its purpose
     return 1 if figures.unfinished else 0
-
-
-def _without_collector(run: Callable[[], None]) -> None:
-    """A run makes few cycles, and the collector would look at millions of live objects again and again."""
-    gc.disable()
-    try:
-        run()
-    finally:
-        gc.enable()
 
 
 def image_as_text(figures: ImageOutcome) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from kraken.sim.graph import floor
@@ -68,14 +69,14 @@ def outcome(world: World) -> Outcome:
         pieces=world.pieces.count,
         piece_bytes=piece,
         ideal_seconds=ideal,
-        p50=_worse_than(rates, 0.5),
-        p90=_worse_than(rates, 0.9),
-        p99=_worse_than(rates, 0.99),
+        p50=reached_by(rates, 0.5),
+        p90=reached_by(rates, 0.9),
+        p99=reached_by(rates, 0.99),
         slowest=rates[-1] if rates else 0.0,
         floor=floor(scenario.hosts, scenario.origins, piece / network.link, hop, ideal),
-        p50_seconds=_seconds(ideal, _worse_than(rates, 0.5)),
-        p99_seconds=_seconds(ideal, _worse_than(rates, 0.99)),
-        stragglers_p50=_worse_than(slow, 0.5) if slow else None,
+        p50_seconds=_seconds(ideal, reached_by(rates, 0.5)),
+        p99_seconds=_seconds(ideal, reached_by(rates, 0.99)),
+        stragglers_p50=reached_by(slow, 0.5) if slow else None,
         duplicate_percent=100.0 * sum(host.tally.duplicate for host in agents) / received if received else 0.0,
         origin_copies=copies,
         origin_copies_total=sum(copies),
@@ -135,12 +136,12 @@ def image_outcome(image: Image) -> ImageOutcome:
         hosts=scenario.hosts,
         layers=len(image.worlds),
         ideal_seconds=ideal,
-        p50=_worse_than(rates, 0.5),
-        p90=_worse_than(rates, 0.9),
-        p99=_worse_than(rates, 0.99),
+        p50=reached_by(rates, 0.5),
+        p90=reached_by(rates, 0.9),
+        p99=reached_by(rates, 0.99),
         slowest=rates[-1] if rates else 0.0,
-        p50_seconds=_seconds(ideal, _worse_than(rates, 0.5)),
-        p99_seconds=_seconds(ideal, _worse_than(rates, 0.99)),
+        p50_seconds=_seconds(ideal, reached_by(rates, 0.5)),
+        p99_seconds=_seconds(ideal, reached_by(rates, 0.99)),
         duplicate_percent=100.0 * sum(it.duplicate for it in tallies) / max(sum(it.received for it in tallies), 1),
         origin_copies=copies,
         origin_copies_total=sum(copies),
@@ -157,9 +158,9 @@ def _rates(hosts: list[Host], ideal: float) -> list[float]:
     return sorted((ideal / each for each in took), reverse=True)
 
 
-def _worse_than(rates: list[float], part: float) -> float:
-    """The rate that this part of the hosts reached or exceeded."""
-    return rates[min(int(part * len(rates)), len(rates) - 1)] if rates else 0.0
+def reached_by(ordered: Sequence[float], part: float) -> float:
+    """Of figures in order, the best first: the one that this part of them reaches or exceeds; 0.0 of none."""
+    return ordered[min(int(part * len(ordered)), len(ordered) - 1)] if ordered else 0.0
 
 
 def _seconds(ideal: float, rate: float) -> float:
