@@ -15,7 +15,8 @@ from urllib.parse import urlencode
 import aiohttp
 import pytest
 from multidict import CIMultiDictProxy
-from tests.helpers.components import free_address, http_session, small_cluster
+from tests.helpers.components import http_session, small_cluster
+from tests.helpers.ports import free_address
 from tests.helpers.pushing import push_blob, push_image, put_manifest
 from tests.helpers.registry import Image, MemoryReads, an_image
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import aiohttp
-from tests.helpers.ports import free_port
+from tests.helpers.ports import free_address
 
 from kraken.agent.app import Agent
 from kraken.agent.settings import AgentSettings
@@ -40,11 +40,6 @@ QUICK_PROBES = ClusterSettings(probe_seconds=0.2, retry_seconds=0.05, probe_time
 
 ROOMY = CacheSettings(min_free_bytes=0)
 """A cache that does not care how full the machine's disk is."""
-
-
-def free_address() -> Address:
-    """An address of this machine at which nobody listens, nor is about to."""
-    return Address("127.0.0.1", free_port())
 
 
 class Running:

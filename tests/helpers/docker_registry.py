@@ -14,8 +14,8 @@ from urllib.parse import urljoin
 
 import yaml
 from tests.helpers.certificates import Certificate
-from tests.helpers.components import free_address
 from tests.helpers.other_host import OtherHost
+from tests.helpers.ports import free_address
 from tests.helpers.registry import Image
 from tests.helpers.tools import Process, environment, require, wait_until
 

@@ -15,6 +15,8 @@ from collections import deque
 from functools import cache
 from pathlib import Path
 
+from kraken.core.peers import Address
+
 _LOWEST, _BEYOND = 10_000, 32_768
 _KEPT = 4_000
 """So many that this process took last are not given again, for somebody may still be about to listen on them."""
@@ -23,13 +25,13 @@ _chance = random.SystemRandom()
 _given: deque[int] = deque()
 
 
-def free_port() -> int:
-    """A port of 127.0.0.1 at which nobody listens."""
-    return free_ports(1)
+def free_address() -> Address:
+    """An address of this machine at which nobody listens, nor is about to."""
+    return Address("127.0.0.1", free_ports(1))
 
 
 def free_ports(count: int) -> int:
-    """The first of `count` such ports in a row."""
+    """The first of `count` ports of 127.0.0.1 in a row at which nobody listens."""
     while True:
         first = _chance.randrange(_LOWEST, _BEYOND - count)
         if all(_is_free(port) and _is_ours(port) for port in range(first, first + count)):

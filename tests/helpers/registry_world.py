@@ -12,7 +12,8 @@ from typing import Any, Final
 from unittest.mock import patch
 
 import aiohttp
-from tests.helpers.components import QUICK_PROBES, ROOMY, free_address
+from tests.helpers.components import QUICK_PROBES, ROOMY
+from tests.helpers.ports import free_address
 
 from kraken.agent.app import Agent
 from kraken.agent.settings import AgentSettings

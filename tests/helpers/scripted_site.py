@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from aiohttp import web
-from tests.helpers.components import free_address
+from tests.helpers.ports import free_address
 from tests.helpers.registry import Image
 
 from kraken.core.digest import Digest

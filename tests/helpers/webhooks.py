@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from aiohttp import web
-from tests.helpers.components import free_address
 from tests.helpers.events import numbers_in
+from tests.helpers.ports import free_address
 
 from kraken.core.errors import Unavailable
 from kraken.core.peers import Address

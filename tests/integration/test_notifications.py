@@ -18,8 +18,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 from structlog.testing import capture_logs
-from tests.helpers.components import free_address
 from tests.helpers.events import SOURCE, an_event, events_in, numbers_in
+from tests.helpers.ports import free_address
 from tests.helpers.tools import output_of, require, until
 from tests.helpers.webhooks import Receiver, a_receiver
 

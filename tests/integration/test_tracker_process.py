@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from tests.helpers.components import free_address, reachable
+from tests.helpers.components import reachable
+from tests.helpers.ports import free_address
 
 from kraken.core.digest import Digest
 from kraken.core.errors import Unavailable

@@ -14,8 +14,8 @@ from typing import Any, Final
 
 import pytest
 import yaml
-from tests.helpers.components import free_address
 from tests.helpers.dev_cluster import DevCluster, dev_cluster, is_ready
+from tests.helpers.ports import free_address
 from tests.helpers.tools import Process, kraken, wait_until
 from tests.integration.conformance.clients import CLIENTS
 from tests.integration.conformance.deleting import DELETING

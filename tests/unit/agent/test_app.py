@@ -9,15 +9,8 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from tests.helpers.components import (
-    QUICK_PROBES,
-    ROOMY,
-    SmallCluster,
-    free_address,
-    http_session,
-    running,
-    small_cluster,
-)
+from tests.helpers.components import QUICK_PROBES, ROOMY, SmallCluster, http_session, running, small_cluster
+from tests.helpers.ports import free_address
 from tests.helpers.pushing import push_image
 from tests.helpers.registry import an_image
 

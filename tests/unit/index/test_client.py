@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from tests.helpers.components import an_index, free_address, index_client, reachable
+from tests.helpers.components import an_index, index_client, reachable
+from tests.helpers.ports import free_address
 
 from kraken.core.digest import Digest
 from kraken.core.errors import Invalid, NotFound, Rejected, Unavailable

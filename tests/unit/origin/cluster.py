@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from tests.helpers.ports import free_port
+from tests.helpers.ports import free_address
 
 from kraken.cluster.io.members import Members
 from kraken.cluster.settings import ClusterSettings
@@ -23,7 +23,7 @@ from kraken.runtime.web_client import ClientSettings, HttpClient
 
 def free_addresses(count: int) -> list[Address]:
     """Loopback addresses at whose ports nobody listens."""
-    return [Address("127.0.0.1", free_port()) for _ in range(count)]
+    return [free_address() for _ in range(count)]
 
 
 class Cluster:

@@ -9,8 +9,9 @@ from typing import Any
 
 import aiohttp
 from aiohttp import web
-from tests.helpers.components import free_address, http_session, running, small_cluster
+from tests.helpers.components import http_session, running, small_cluster
 from tests.helpers.events import events_in
+from tests.helpers.ports import free_address
 from tests.helpers.pushing import push_blob, push_image
 from tests.helpers.registry import an_image
 from tests.helpers.tools import until

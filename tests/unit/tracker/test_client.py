@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 from tests.helpers.blobs import a_blob
-from tests.helpers.components import Running, free_address, http_session, reachable, running, small_cluster
+from tests.helpers.components import Running, http_session, reachable, running, small_cluster
+from tests.helpers.ports import free_address
 from tests.helpers.pushing import push_blob
 
 from kraken.cluster.hashring import rank
