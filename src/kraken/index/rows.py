@@ -67,10 +67,14 @@ ON CONFLICT DO UPDATE SET
 WHERE excluded.written > tags.written
 """
 _MOVE_TAG = """
-UPDATE manifests SET untagged_at = :now WHERE repository = :repository AND digest = (
-    SELECT digest FROM tags WHERE repository = :repository AND tag = :tag AND written < :version AND digest != :digest
-)
+UPDATE manifests SET untagged_at = max(untagged_at, left_at)
+FROM (
+    SELECT digest AS meant, iif(written > removed, :now, removed_at) AS left_at FROM tags
+    WHERE repository = :repository AND tag = :tag AND written < :version AND digest != :digest
+) WHERE repository = :repository AND digest = meant
 """
+"""A tag that was removed before it was set anew left its manifest when it was removed."""
+
 _PUT_LINK = """
 INSERT INTO links (repository, digest, written, size) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET
     written = excluded.written, size = excluded.size

@@ -164,6 +164,19 @@ async def test_a_manifest_whose_tag_went_to_another_has_its_grace_from_then_on(t
         assert await node.collected() == [("manifest", "image")]
 
 
+async def test_a_tag_that_was_removed_gives_its_old_manifest_no_more_grace_when_it_is_used_anew(tmp_path: Path) -> None:
+    async with a_node(tmp_path, untagged=True) as node:
+        await node.put("image", "latest")
+        node.clock.move(10 * GRACE)
+        await node.remove(tags=["latest"])
+        node.clock.move(0.6 * GRACE)
+        await node.put("other", "latest")
+        assert await node.collected() == []
+        node.clock.move(0.6 * GRACE)
+
+        assert await node.collected() == [("manifest", "image")]
+
+
 async def test_a_manifest_that_an_index_holds_or_that_is_about_one_that_stays_is_not_untagged(tmp_path: Path) -> None:
     async with a_node(tmp_path, untagged=True) as node:
         await node.put("child")
