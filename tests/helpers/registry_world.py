@@ -127,7 +127,7 @@ class RegistryWorld:
         """Wait for the writes that were acknowledged by enough nodes, and are on their way to the others."""
         for proxy in self._running.values():
             if isinstance(proxy, Proxy):
-                await asyncio.gather(*proxy._index_client._lingering, return_exceptions=True)
+                await asyncio.gather(*proxy._index_client._quorum._lingering, return_exceptions=True)
 
     def holders(self, digest: Digest) -> list[str]:
         """The origins that have a blob."""

@@ -7,14 +7,13 @@ is seen.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from dataclasses import dataclass
+from typing import TypeVar
 
 from kraken.cluster.io.members import Members
 from kraken.core.digest import Digest
-from kraken.core.errors import Invalid, KrakenError, NotFound, OutOfSpace, Unavailable
+from kraken.core.errors import NotFound, Unavailable
 from kraken.core.peers import Address
 from kraken.index.messages import (
     DigestsBody,
@@ -32,6 +31,7 @@ from kraken.index.messages import (
     tags_from_wire,
     write_to_wire,
 )
+from kraken.index.quorum import Quorum
 from kraken.index.records import Entry, Removal, TagRows, Write, new_manifest, newest
 from kraken.index.versions import HybridClock, Version
 from kraken.oci.manifests import Manifest, ManifestRecord
@@ -48,12 +48,6 @@ T = TypeVar("T")
 _WRITE_ATTEMPTS = 4
 """A write that meets newer versions is repeated with a newer one of its own; so often, then others are too busy."""
 
-_READ_SECONDS = 5.0
-_WRITE_SECONDS = 15.0
-"""A node that does not answer within this time did not answer. A write may wait for a slow disk."""
-
-_CLOSE_SECONDS = 2.0
-
 
 @dataclass(frozen=True, slots=True)
 class Link:
@@ -61,36 +55,6 @@ class Link:
 
     size: int
     version: Version
-
-
-@dataclass(frozen=True, slots=True)
-class _Found(Generic[T]):
-    value: T
-
-
-@dataclass(slots=True)
-class _Answers(Generic[T]):
-    """What the nodes said: values, how many said that there is none, and why the others said nothing."""
-
-    found: list[T] = field(default_factory=list)
-    missing: int = 0
-    failures: list[KrakenError] = field(default_factory=list)
-
-    @property
-    def count(self) -> int:
-        """Nodes that answered the question."""
-        return len(self.found) + self.missing
-
-    def add(self, outcome: _Found[T] | KrakenError) -> None:
-        if isinstance(outcome, _Found):
-            self.found.append(outcome.value)
-        elif isinstance(outcome, NotFound):
-            self.missing += 1
-        else:
-            self.failures.append(outcome)
-
-    def plus(self, other: _Answers[T]) -> _Answers[T]:
-        return _Answers(self.found + other.found, self.missing + other.missing, self.failures + other.failures)
 
 
 class IndexClient:
@@ -102,19 +66,15 @@ class IndexClient:
 
     def __init__(self, http: HttpClient, members: Members, clock: Clock, node: str) -> None:
         self._http = http
-        self._members = members
+        self._quorum = Quorum(members)
         self._clock = clock
         self._versions = HybridClock(node)
         self._lookups: FreshAnswers[tuple[RepositoryName, Reference], tuple[ManifestRecord, Version]] = FreshAnswers()
-        self._lingering: set[asyncio.Task[object]] = set()
 
     async def close(self) -> None:
         """Give writes that a majority already has a moment to reach the rest, then let go."""
         await self._lookups.close()
-        if self._lingering:
-            await asyncio.wait(self._lingering, timeout=_CLOSE_SECONDS)
-        for task in list(self._lingering):
-            task.cancel()
+        await self._quorum.close()
 
     async def resolve(self, repository: RepositoryName, reference: Reference) -> ManifestRecord:
         """What a tag or digest means, as of the newest write that was acknowledged.
@@ -204,7 +164,7 @@ class IndexClient:
             answer = await self._http.json("POST", node, "/used", body=body, into=UsedAnswer)
             return set(map(Digest.parse, answer.digests))
 
-        answers = await self._ask_surely(ask)
+        answers = await self._quorum.ask_surely(ask)
         return set[Digest]().union(*answers.found)
 
     async def tags(self, repository: RepositoryName, page: PageRequest) -> NamePage:
@@ -227,7 +187,7 @@ class IndexClient:
         async def ask(node: Address) -> TagRows:
             return tags_from_wire(await self._http.json("GET", node, "/tags/of", params=params, into=TagsAnswer))
 
-        answers = await self._ask_surely(ask)
+        answers = await self._quorum.ask_surely(ask)
         return [Tag(name) for name in sorted(_standing(dict(found.rows) for found in answers.found))]
 
     async def referrers(self, repository: RepositoryName, subject: Digest) -> list[Referrer]:
@@ -241,7 +201,7 @@ class IndexClient:
             answer = await self._http.json("GET", node, "/referrers", params=params, into=ReferrersAnswer)
             return dict(map(referrer_from_wire, answer.referrers))
 
-        answers = await self._ask_surely(ask)
+        answers = await self._quorum.ask_surely(ask)
         return [referrer for referrer, _version in _standing(answers.found).values()]
 
     async def repositories(self, page: PageRequest) -> NamePage:
@@ -254,17 +214,9 @@ class IndexClient:
             answer = await self._http.json("GET", node, "/repositories", params=params, into=RepositoriesAnswer)
             return {RepositoryName(name).text for name in answer.repositories}
 
-        answers = await self._ask_surely(ask)
+        answers = await self._quorum.ask_surely(ask)
         merged = sorted(set[str]().union(*answers.found))
         return NamePage(tuple(merged[: page.limit]), more=len(merged) > page.limit)
-
-    @property
-    def _node_count(self) -> int:
-        return len(self._members.hosts)
-
-    @property
-    def _majority(self) -> int:
-        return self._node_count // 2 + 1
 
     async def _lookup(self, repository: RepositoryName, reference: Reference) -> tuple[ManifestRecord, Version]:
         params = {"repository": str(repository), "reference": str(reference)}
@@ -278,10 +230,10 @@ class IndexClient:
             entry = newest(found) if found else None
             return None if entry is None or entry.value is None else (entry.value, entry.version)
 
-        answers = await self._ask(ask, lambda found: standing(found) is not None)
+        answers = await self._quorum.ask(ask, lambda found: standing(found) is not None)
         record = standing(answers.found)
         if record is None:
-            self._check_certain(answers)
+            self._quorum.check_certain(answers)
             raise NotFound(f"{repository} has no manifest {reference}")
         return record
 
@@ -299,9 +251,9 @@ class IndexClient:
         def exists(found: Sequence[TagRows]) -> bool:
             return any(it.exists for it in found)
 
-        answers = await self._ask(ask, exists)
+        answers = await self._quorum.ask(ask, exists)
         if not exists(answers.found):
-            self._check_certain(answers)
+            self._quorum.check_certain(answers)
             raise NotFound(f"there is no repository {repository}")
         # What a node does not tell beyond the end of its answer, another node must not decide alone.
         end = min((found.rows[-1][0] for found in answers.found if found.more), default=None)
@@ -314,10 +266,10 @@ class IndexClient:
         """Those rows that exist. Raises: Unavailable, when one of them was not found and might yet exist."""
         if not digests:
             return {}
-        answers = await self._ask(ask, lambda found: _standing(found).keys() >= set(digests))
+        answers = await self._quorum.ask(ask, lambda found: _standing(found).keys() >= set(digests))
         standing = _standing(answers.found)
         if not standing.keys() >= set(digests):
-            self._check_certain(answers)
+            self._quorum.check_certain(answers)
         return standing
 
     async def _write(self, change: Callable[[Version], Write]) -> None:
@@ -338,92 +290,7 @@ class IndexClient:
         async def put(node: Address) -> Version:
             return Version.parse((await self._http.json("POST", node, "/writes", body=body, into=WriteAnswer)).version)
 
-        # Every node gets it, also those that count as down: one that just came back must not miss it.
-        answers = await self._gather(self._members.hosts, put, self._majority, _WRITE_SECONDS, linger=True)
-        if len(answers.found) < self._majority:
-            raise _too_few(answers, self._node_count)
-        return max(answers.found)
-
-    async def _ask_surely(self, asking: Callable[[Address], Awaitable[T]]) -> _Answers[T]:
-        """Answers of so many nodes that nothing is missed. Raises: Unavailable, when there are too few."""
-        answers = await self._ask(asking, lambda _found: False)
-        self._check_certain(answers)
-        return answers
-
-    async def _ask(
-        self, asking: Callable[[Address], Awaitable[T]], suffices: Callable[[Sequence[T]], bool]
-    ) -> _Answers[T]:
-        """Answers of a majority of the nodes, or of all that can answer when they are fewer.
-
-        Args: suffices, whether what a minority said will do, so that nobody waits for nodes that count as down.
-        """
-        healthy = self._members.healthy()
-        answers = await self._gather(healthy, asking, self._majority, _READ_SECONDS, linger=False)
-        if not self._is_certain(answers) and not suffices(answers.found):
-            others = [node for node in self._members.hosts if node not in healthy]
-            late = await self._gather(others, asking, self._majority - answers.count, _READ_SECONDS, linger=False)
-            answers = answers.plus(late)
-        return answers
-
-    async def _gather(
-        self,
-        nodes: Sequence[Address],
-        asking: Callable[[Address], Awaitable[T]],
-        enough: int,
-        seconds: float,
-        *,
-        linger: bool,
-    ) -> _Answers[T]:
-        """Ask `nodes` at once, until `enough` have answered or all have had their time.
-
-        Args: linger, whether those that have not answered by then may finish, or are broken off.
-        """
-        answers: _Answers[T] = _Answers()
-        pending = {asyncio.create_task(self._outcome(node, asking, seconds), name="ask_index") for node in nodes}
-        try:
-            while pending and answers.count < enough:
-                done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    answers.add(task.result())
-        finally:
-            for task in pending:
-                if linger:
-                    self._lingering.add(task)
-                    task.add_done_callback(self._lingering.discard)
-                else:
-                    task.cancel()
-        return answers
-
-    async def _outcome(
-        self, node: Address, asking: Callable[[Address], Awaitable[T]], seconds: float
-    ) -> _Found[T] | KrakenError:
-        """What one node says, its errors included."""
-        try:
-            async with asyncio.timeout(seconds):
-                value = await asking(node)
-        except TimeoutError:
-            error = Unavailable(f"{node} did not answer within {seconds:g} seconds")
-        except Invalid as invalid:
-            error = Unavailable(f"{node} and this component do not understand each other: {invalid}")
-        except Unavailable as unavailable:
-            error = unavailable
-        except KrakenError as told:
-            self._members.report_success(node)
-            return told
-        else:
-            self._members.report_success(node)
-            return _Found(value)
-        if not isinstance(error, OutOfSpace):
-            self._members.report_failure(node, str(error))
-        return error
-
-    def _is_certain(self, answers: _Answers[T]) -> bool:
-        """Whether a write that was acknowledged must be known to one of those who answered."""
-        return answers.count >= max(1, self._node_count - self._majority + 1)
-
-    def _check_certain(self, answers: _Answers[T]) -> None:
-        if not self._is_certain(answers):
-            raise _too_few(answers, self._node_count)
+        return max(await self._quorum.tell_all(put))
 
 
 def _standing(found: Iterable[Mapping[K, Entry[T]]]) -> dict[K, tuple[T, Version]]:
@@ -435,12 +302,3 @@ def _standing(found: Iterable[Mapping[K, Entry[T]]]) -> dict[K, tuple[T, Version
             if known is None or known.version < entry.version:
                 merged[key] = entry
     return {key: (entry.value, entry.version) for key, entry in merged.items() if entry.value is not None}
-
-
-def _too_few(answers: _Answers[T], nodes: int) -> KrakenError:
-    """Why there were not enough answers; a full disk is worth its own name."""
-    full = next((error for error in answers.failures if isinstance(error, OutOfSpace)), None)
-    if full is not None:
-        return full
-    reasons = "; ".join(map(str, answers.failures)) or "no index node is configured"
-    return Unavailable(f"only {answers.count} of {nodes} index nodes answered: {reasons}")
