@@ -94,17 +94,17 @@ class IndexClient:
         manifest: Manifest,
         tags: Sequence[Tag] = (),
         links: Mapping[Digest, int] | None = None,
+        children: Iterable[ManifestRecord] = (),
     ) -> None:
         """Make a manifest known to a repository, and let `tags` mean it from now on.
 
         Args: links, blobs that it needs and their sizes in bytes; the repository has them from now on, whatever a
-        collector is doing to them meanwhile.
-
+        collector is doing to them meanwhile; children, manifests that it names and the repository has, likewise.
         Raises: Unavailable or OutOfSpace, when no majority of the nodes took it. It may be seen nevertheless.
         """
         new = new_manifest(record, manifest)
-        meant = dict.fromkeys(tags, record.digest)
-        await self._write(lambda version: Write(repository, version, new, meant, links or {}))
+        meant, kept = dict.fromkeys(tags, record.digest), tuple(children)
+        await self._write(lambda version: Write(repository, version, new, meant, links or {}, kept))
 
     async def put_tag(self, repository: RepositoryName, tag: Tag, manifest: Digest) -> None:
         """Let a tag mean a manifest that the repository has, as of now. Raises as `put_manifest` does."""
@@ -126,8 +126,8 @@ class IndexClient:
         removed = Removal(tuple(tags), tuple(manifests), tuple(links))
         await self._write(lambda version: Write(repository, version, removed=removed))
 
-    async def manifests(self, repository: RepositoryName, digests: Collection[Digest]) -> set[Digest]:
-        """Which of these manifests the repository has.
+    async def manifests(self, repository: RepositoryName, digests: Collection[Digest]) -> dict[Digest, ManifestRecord]:
+        """Those of these manifests that the repository has.
 
         Raises: Unavailable, when too few nodes answer to know.
         """
@@ -137,7 +137,8 @@ class IndexClient:
             answer = await self._http.json("POST", node, "/manifests/known", body=body, into=ManifestsAnswer)
             return {Digest.parse(digest): manifest_from_wire(it) for digest, it in answer.manifests.items()}
 
-        return set(await self._rows(ask, digests))
+        found = await self._rows(ask, digests)
+        return {digest: record for digest, (record, _version) in found.items()}
 
     async def links(self, repository: RepositoryName, digests: Collection[Digest]) -> dict[Digest, Link]:
         """Those of these blobs that the repository has.

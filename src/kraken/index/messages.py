@@ -67,6 +67,7 @@ class WriteBody(msgspec.Struct, frozen=True, omit_defaults=True):
     manifest: NewManifestBody | None = None
     tags: Annotated[dict[_Text, _Text], msgspec.Meta(max_length=MAX_TAGS)] = {}
     links: Annotated[dict[_Text, _Size], msgspec.Meta(max_length=MAX_DIGESTS)] = {}
+    children: Annotated[list[RecordBody], msgspec.Meta(max_length=MAX_DIGESTS)] = []
     removed_tags: _Tags = []
     removed_manifests: _Digests = []
     removed_links: _Digests = []
@@ -160,6 +161,7 @@ def write_to_wire(write: Write) -> WriteBody:
         manifest,
         {str(tag): str(meant) for tag, meant in write.tags.items()},
         {str(digest): size for digest, size in write.links.items()},
+        list(map(_record_to_wire, write.children)),
         _texts(write.removed.tags),
         _texts(write.removed.manifests),
         _texts(write.removed.links),
@@ -180,6 +182,7 @@ def write_from_wire(body: WriteBody) -> Write:
         manifest,
         {Tag(tag): Digest.parse(meant) for tag, meant in body.tags.items()},
         {Digest.parse(digest): size for digest, size in body.links.items()},
+        tuple(map(_record_from_wire, body.children)),
         Removal(
             tuple(map(Tag, body.removed_tags)),
             tuple(map(Digest.parse, body.removed_manifests)),

@@ -48,7 +48,10 @@ class Removal:
 class Write:
     """A change of one repository, all of one version.
 
-    `tags` mean these manifests from now on, which it has or gets; `links` are blobs with their sizes in bytes.
+    `tags` mean these manifests from now on, which it has or gets; `links` are blobs with their sizes in bytes, and
+    `children` manifests that the new one names: the repository has them as of this version too, although nobody
+    pushed them again. So a collector that saw them before this write does not take them from it; and of two that
+    meet, a client's delete of a child and the push of an index that names it, the one with the later version stands.
     """
 
     repository: RepositoryName
@@ -56,6 +59,7 @@ class Write:
     manifest: NewManifest | None = None
     tags: Mapping[Tag, Digest] = field(default_factory=dict)
     links: Mapping[Digest, int] = field(default_factory=dict)
+    children: tuple[ManifestRecord, ...] = ()
     removed: Removal = field(default_factory=Removal)
 
 

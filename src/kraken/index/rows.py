@@ -56,10 +56,15 @@ CREATE INDEX needed_by ON needs (repository, digest);
 _PUT_MANIFEST = """
 INSERT INTO manifests (repository, digest, written, media_type, size, subject, artifact_type, annotations)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
-    written = excluded.written, media_type = excluded.media_type, size = excluded.size,
-    subject = excluded.subject, artifact_type = excluded.artifact_type, annotations = excluded.annotations
-WHERE excluded.written > manifests.written
+    written = max(manifests.written, excluded.written),
+    media_type = iif(excluded.written > manifests.written, excluded.media_type, manifests.media_type),
+    size = iif(excluded.written > manifests.written, excluded.size, manifests.size),
+    subject = coalesce(manifests.subject, excluded.subject),
+    artifact_type = coalesce(manifests.artifact_type, excluded.artifact_type),
+    annotations = coalesce(manifests.annotations, excluded.annotations)
 """
+"""What a manifest is about never changes; but who names it as a child does not say, and may be heard of first."""
+
 _PUT_TAG = """
 INSERT INTO tags (repository, tag, written, digest) VALUES (:repository, :tag, :version, :digest)
 ON CONFLICT DO UPDATE SET
@@ -129,6 +134,9 @@ def apply(base: sqlite3.Connection, write: Write, now: float) -> Version:
         base.execute(_MOVE_TAG, {**row, "now": now})
         base.execute(_PUT_TAG, row)
         touched.append(("tags", "tag", str(tag)))
+    for child in write.children:
+        _put_manifest(base, name, version, NewManifest(child))
+        touched.append(("manifests", "digest", str(child.digest)))
     for digest, size in write.links.items():
         base.execute(_PUT_LINK, (name, str(digest), version, size))
         touched.append(("links", "digest", str(digest)))

@@ -32,7 +32,8 @@ class IndexedNames:
     ) -> None:
         """What the manifest needs is the repository's as well, although most of it will come only when it is pulled."""
         links = {it.digest: it.size for it in manifest.blobs if not it.foreign}
-        await self._index.put_manifest(repository, record, manifest, tags, links)
+        children = await self._index.manifests(repository, [it.digest for it in manifest.children])
+        await self._index.put_manifest(repository, record, manifest, tags, links, children.values())
 
     async def link(self, repository: RepositoryName, metainfo: Metainfo) -> None:
         """Let a repository have a blob that was fetched for it. Raises: Unavailable."""

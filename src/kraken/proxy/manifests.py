@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 
 from kraken.core.digest import Digest
@@ -48,10 +48,10 @@ class Manifests:
         try:
             manifest = _parsed(data, content_type)
             await self._check_tags(repository, tags, digest)
-            sizes = await self._check_dependencies(repository, manifest)
+            sizes, children = await self._check_dependencies(repository, manifest)
             await self._origins.put_blob(digest, data)
             record = ManifestRecord(digest, manifest.media_type, len(data))
-            await self._indexes.put_manifest(repository, record, manifest, tags, sizes)
+            await self._indexes.put_manifest(repository, record, manifest, tags, sizes, children)
             result = "ok"
         except KrakenError as error:
             self._log.info(Event.PUSH_FAILED, repository=str(repository), digest=str(digest), error=str(error))
@@ -81,10 +81,12 @@ class Manifests:
                         Code.DENIED, f"{repository}:{tag} is immutable and means {meant}; push under another tag"
                     )
 
-    async def _check_dependencies(self, repository: RepositoryName, manifest: Manifest) -> dict[Digest, int]:
+    async def _check_dependencies(
+        self, repository: RepositoryName, manifest: Manifest
+    ) -> tuple[dict[Digest, int], Collection[ManifestRecord]]:
         """Refuse a manifest that could not be pulled whole. What its children need was checked when they came.
 
-        Returns: the sizes of its blobs.
+        Returns: the sizes of its blobs, and those of its children that are here.
         Raises: RegistryError, with one problem for each that is missing.
         """
         blobs = list(dict.fromkeys(it.digest for it in manifest.blobs if not it.foreign))
@@ -96,15 +98,15 @@ class Manifests:
             raise links
         there = links.keys() if isinstance(sizes, BaseException) else links.keys() & sizes.keys()
         missing = [digest for digest in blobs if digest not in there]
-        if children and not self._settings.sparse_indexes:
-            known = await self._indexes.manifests(repository, children)
+        known = await self._indexes.manifests(repository, children)
+        if not self._settings.sparse_indexes:
             missing += [digest for digest in children if digest not in known]
         if missing:
             first, *more = (_missing(digest) for digest in missing)
             raise RegistryError(first.code, first.message, detail=first.detail, more=more)
         if isinstance(sizes, BaseException):
             raise sizes  # an origin that may have the bytes cannot be asked
-        return sizes
+        return sizes, known.values()
 
 
 def _parsed(data: bytes, content_type: str | None) -> Manifest:

@@ -79,7 +79,7 @@ async def test_what_was_written_is_read_by_everybody(tmp_path: Path) -> None:
         assert await other.resolve(APP, LATEST) == ONE
         assert await other.resolve(APP, ONE.digest) == ONE
         assert await other.tags(APP, ALL) == NamePage(("latest", "v1"), more=False)
-        assert await other.manifests(APP, [ONE.digest, TWO.digest]) == {ONE.digest}
+        assert await other.manifests(APP, [ONE.digest, TWO.digest]) == {ONE.digest: ONE}
 
 
 async def test_what_does_not_exist_is_not_found(tmp_path: Path) -> None:
@@ -87,8 +87,8 @@ async def test_what_does_not_exist_is_not_found(tmp_path: Path) -> None:
         for asking in (client.resolve(APP, LATEST), client.resolve(APP, ONE.digest), client.tags(APP, ALL)):
             with pytest.raises(NotFound):
                 await asking
-        assert await client.manifests(APP, [ONE.digest]) == set()
-        assert await client.manifests(APP, []) == set()
+        assert await client.manifests(APP, [ONE.digest]) == {}
+        assert await client.manifests(APP, []) == {}
 
 
 async def test_two_of_three_nodes_are_enough_for_everything(tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ async def test_a_node_that_missed_a_write_does_not_bring_the_old_tag_back(tmp_pa
             async with index_client(built.addresses, "00000000000000bb") as other:
                 assert await other.resolve(APP, LATEST) == TWO
                 assert (await other.tags(APP, ALL)).names == ("latest", "new")
-                assert await other.manifests(APP, [TWO.digest]) == {TWO.digest}
+                assert await other.manifests(APP, [TWO.digest]) == {TWO.digest: TWO}
             await built.start(absent)
 
 
@@ -224,7 +224,7 @@ async def test_a_node_that_missed_a_removal_does_not_bring_back_what_is_gone(tmp
                         await other.resolve(APP, reference)
                 assert await other.tags(APP, ALL) == NamePage((), more=False)
                 assert await other.tags_of(APP, ONE.digest) == []
-                assert await other.manifests(APP, [ONE.digest, TWO.digest]) == {TWO.digest}
+                assert await other.manifests(APP, [ONE.digest, TWO.digest]) == {TWO.digest: TWO}
                 assert await other.links(APP, [LAYER]) == {}
                 assert await other.used([LAYER]) == {LAYER}  # in doubt, it is: the bytes stay
             await built.start(absent)

@@ -48,6 +48,17 @@ def link(name: str, number: int, repository: RepositoryName = APP) -> Write:
     return Write(repository, version(number), links={digest(name): len(name)})
 
 
+def parent(*children: str, number: int) -> Write:
+    """An index of manifests that the repository has."""
+    new = NewManifest(record("parent"), tuple(map(digest, children)))
+    return Write(APP, version(number), new, children=tuple(map(record, children)))
+
+
+def sbom(number: int) -> Write:
+    """The manifest `two`, about a subject."""
+    return Write(APP, version(number), NewManifest(record("two"), about=About(digest("subject"), "type/sbom")))
+
+
 def remove(number: int, *, tags: Sequence[str] = (), manifests: Sequence[str] = (), links: Sequence[str] = ()) -> Write:
     removed = Removal(tuple(map(Tag, tags)), tuple(map(digest, manifests)), tuple(map(digest, links)))
     return Write(APP, version(number), removed=removed)
@@ -136,6 +147,44 @@ async def test_what_is_collected_gives_way_to_whoever_writes_it_meanwhile(store:
     await store.put(collected)
 
     assert await store.links(APP, [digest("layer")]) == {digest("layer"): Entry(5, version(6))}
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_a_child_that_is_collected_meanwhile_stays_with_its_index(store: SqliteIndexStore, *, late: bool) -> None:
+    collected = Write(APP, version(5).collected, removed=Removal(manifests=(digest("child"),)))
+    await store.put(write("child", 5))
+    await store.put(collected)
+    assert (await store.manifests(APP, [digest("child")]))[digest("child")].value is None
+
+    await store.put(parent("child", number=6))
+    if late:
+        await store.put(collected)
+
+    assert await store.manifests(APP, [digest("child")]) == {digest("child"): Entry(record("child"), version(6))}
+
+
+async def test_a_node_that_missed_a_child_has_it_with_its_index(store: SqliteIndexStore) -> None:
+    await store.put(parent("child", number=6))
+
+    assert await store.resolve(APP, digest("child")) == Entry(record("child"), version(6))
+
+
+async def test_of_an_index_and_the_delete_of_its_child_the_later_one_stands(store: SqliteIndexStore) -> None:
+    await store.put(write("child", 1))
+    await store.put(remove(3, manifests=["child"]))
+
+    assert await store.put(parent("child", number=2)) == version(3)  # so its writer repeats it with a later version
+    assert await store.resolve(APP, digest("child")) == Entry(None, version(3))
+    assert await store.put(parent("child", number=4)) == version(4)
+    assert await store.resolve(APP, digest("child")) == Entry(record("child"), version(4))
+
+
+async def test_what_a_child_is_about_is_known_although_its_index_came_first(store: SqliteIndexStore) -> None:
+    await store.put(parent("two", number=2))
+    await store.put(sbom(1))
+
+    referrer = Referrer(record("two"), "type/sbom", {})
+    assert await store.referrers(APP, digest("subject")) == [(digest("two"), Entry(referrer, version(2)))]
 
 
 async def test_manifests_and_links_are_those_of_the_repository(store: SqliteIndexStore) -> None:
@@ -246,6 +295,9 @@ def changes(draw: st.DrawFn) -> list[Write]:
                         write(name, number, tag),
                         write(name, number),
                         link(name, number),
+                        parent(name, number=number),
+                        parent(*NAMES, number=number),
+                        sbom(number),
                         remove(number, tags=[tag]),
                         remove(number, manifests=[name]),
                         remove(number, links=[name]),
@@ -266,6 +318,7 @@ class Known(NamedTuple):
     tags: list[tuple[str, Entry[bool]]]
     exists: bool
     repositories: list[str]
+    referrers: list[tuple[Digest, Entry[Referrer]]]
 
 
 def known(made: Sequence[Write]) -> Known:
@@ -285,6 +338,7 @@ def known(made: Sequence[Write]) -> Known:
             list(found.rows) if found else [],
             found is not None and found.exists,
             rows.repositories(base, None, 10),
+            rows.referrers(base, APP, digest("subject")),
         )
     finally:
         base.close()
@@ -306,10 +360,10 @@ def test_changes_in_order_do_what_they_say(made: list[Write]) -> None:
     tags: dict[str, str] = {}
     manifests: set[str] = set()
     links: set[str] = set()
-    names = {digest(name): name for name in NAMES}
+    names = {digest(name): name for name in (*NAMES, "parent")}
     for change in made:
         if (new := change.manifest) is not None:
-            manifests.add(names[new.record.digest])
+            manifests |= {names[it] for it in (new.record.digest, *(child.digest for child in change.children))}
             tags |= {str(tag): names[meant] for tag, meant in change.tags.items()}
         links |= {names[it] for it in change.links}
         for tag in change.removed.tags:
@@ -323,7 +377,7 @@ def test_changes_in_order_do_what_they_say(made: list[Write]) -> None:
     assert [entry.value if entry else None for entry in found.resolved] == [
         record(tags[tag]) if tag in tags else None for tag in TAGS
     ]
-    assert {names[it] for it, entry in found.manifests.items() if entry.value} == manifests
+    assert {names[it] for it, entry in found.manifests.items() if entry.value} == manifests - {"parent"}
     assert {names[it] for it, entry in found.links.items() if entry.value} == links
 
 

@@ -13,12 +13,13 @@ from urllib.parse import quote
 import aiohttp
 import pytest
 from multidict import CIMultiDictProxy
-from tests.helpers.components import SmallCluster, http_session, running, small_cluster
+from tests.helpers.components import SmallCluster, http_session, index_client, running, small_cluster
 from tests.helpers.pushing import push_blob, push_image, put_manifest
 from tests.helpers.registry import Image, an_image, an_index
 
 from kraken.core.digest import Algorithm, Digest
 from kraken.oci.manifests import CLIENT_MANIFEST_BYTES, DOCKER_LIST, OCI_MANIFEST
+from kraken.oci.references import RepositoryName
 from kraken.proxy.settings import PushSettings
 
 DATA = bytes(range(256)) * 4000  # about 1 MB: more than one block, and not a whole number of them
@@ -445,6 +446,21 @@ async def test_an_index_needs_its_manifests_in_the_same_repository(client: Clien
     await put_manifest(client.session, "team/app", nested, str(nested.digest))
     async with client.session.get(f"/v2/team/app/manifests/{nested.digest}") as found:
         assert (found.status, await found.read()) == (200, nested.manifest)
+
+
+async def test_an_index_renews_its_manifests_so_that_no_collector_takes_them_meanwhile(tmp_path: Path) -> None:
+    image = an_image(b"amd64")
+    async with (
+        small_cluster(tmp_path) as cluster,
+        http_session(cluster.proxy.http) as session,
+        index_client(cluster.settings.indexes) as names,
+    ):
+        await push_image(session, "team/app", image, str(image.digest))
+        repository = RepositoryName("team/app")
+        _, pushed = await names.lookup(repository, image.digest)
+        await put_manifest(session, "team/app", an_index(image), "multi")
+
+        assert (await names.lookup(repository, image.digest))[1] > pushed
 
 
 async def test_a_sparse_index_is_a_matter_of_settings(tmp_path: Path) -> None:
