@@ -17,6 +17,7 @@ from kraken.cluster.settings import ClusterSettings
 from kraken.core.peers import Address
 from kraken.index.app import Index
 from kraken.index.client import IndexClient
+from kraken.index.retention import RetentionRule
 from kraken.index.settings import CollectionSettings as IndexCollection
 from kraken.index.settings import IndexSettings
 from kraken.observability.logs import get_logger
@@ -95,10 +96,24 @@ async def index_client(hosts: Sequence[Address], node: str = "00000000000000aa")
             await client.close()
 
 
-def an_index(data: Path, address: Address, collection: IndexCollection | None = None) -> Index:
+def an_index(
+    data: Path,
+    address: Address,
+    collection: IndexCollection | None = None,
+    cluster: ClusterSettings = QUICK_PROBES,
+    retention: tuple[RetentionRule, ...] = (),
+) -> Index:
     """An index node that has not started."""
-    listen = HttpSettings(listen=address)
-    return Index(IndexSettings(name="index", data=data, http=listen, collection=collection or IndexCollection()))
+    return Index(
+        IndexSettings(
+            name="index",
+            data=data,
+            http=HttpSettings(listen=address),
+            collection=collection or IndexCollection(),
+            retention=retention,
+            cluster=cluster,
+        )
+    )
 
 
 @dataclass
@@ -121,7 +136,10 @@ class SmallCluster:
         indexes = tuple(free_address() for _ in range(self.index_count))
         self.settings = replace(QUICK_PROBES, origins=origins, indexes=indexes)
         self.origins = [self._origin(number, at) for number, at in enumerate(origins)]
-        self.indexes = [an_index(self.data / f"index-{number}", at, self.at_index) for number, at in enumerate(indexes)]
+        self.indexes = [
+            an_index(self.data / f"index-{number}", at, self.at_index, self.settings)
+            for number, at in enumerate(indexes)
+        ]
         self.tracker = Tracker(
             TrackerSettings(name="tracker", http=_listen(free_address()), cluster=self.settings, announce=self.announce)
         )

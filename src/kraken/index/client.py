@@ -8,6 +8,7 @@ is seen.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -16,10 +17,13 @@ from kraken.core.digest import Digest
 from kraken.core.errors import NotFound, Unavailable
 from kraken.core.peers import Address
 from kraken.index.messages import (
+    MAX_PAGE,
     DigestsBody,
+    KeptAnswer,
     LinksAnswer,
     ManifestEntry,
     ManifestsAnswer,
+    NeedsAnswer,
     ReferrersAnswer,
     RepositoriesAnswer,
     TagsAnswer,
@@ -27,12 +31,15 @@ from kraken.index.messages import (
     WriteAnswer,
     link_from_wire,
     manifest_from_wire,
+    needs_from_wire,
     referrer_from_wire,
+    suspects_to_wire,
     tags_from_wire,
     write_to_wire,
 )
 from kraken.index.quorum import Quorum
 from kraken.index.records import Entry, Removal, TagRows, Write, new_manifest, newest
+from kraken.index.suspects import Need, Suspect
 from kraken.index.versions import HybridClock, Version
 from kraken.oci.manifests import Manifest, ManifestRecord
 from kraken.oci.pages import NamePage, PageRequest
@@ -177,9 +184,47 @@ class IndexClient:
         last, more = page.last, True
         while more and len(names) <= page.limit:
             stretch, last = await self._stretch_of_tags(repository, last, page.limit + 1 - len(names))
-            names += stretch
+            names += sorted(stretch)
             more = last is not None
         return NamePage(tuple(names[: page.limit]), more=len(names) > page.limit)
+
+    async def tag_versions(self, repository: RepositoryName) -> dict[str, Version]:
+        """All tags that a repository has, and the version of each.
+
+        Raises: Unavailable, when too few nodes answer to know all.
+        """
+        versions: dict[str, Version] = {}
+        last, more = None, True
+        with suppress(NotFound):
+            while more:
+                stretch, last = await self._stretch_of_tags(repository, last, MAX_PAGE)
+                versions |= stretch
+                more = last is not None
+        return versions
+
+    async def needs(self, suspects: Sequence[Suspect]) -> list[list[Need]]:
+        """For each suspect, what those of a majority who keep it need it for. Raises: Unavailable."""
+        body = suspects_to_wire(suspects)
+
+        async def ask(node: Address) -> list[list[Need]]:
+            answer = await self._http.json("POST", node, "/garbage/needed", body=body, into=NeedsAnswer)
+            return needs_from_wire(answer, len(suspects))
+
+        answers = await self._quorum.ask_majority(ask)
+        return [[need for told in of_one for need in told] for of_one in zip(*answers, strict=True)]
+
+    async def remove_suspects(self, suspects: Sequence[Suspect]) -> set[int]:
+        """Remove what a majority lets go; each with the version that undoes the write that was looked at, and no other.
+
+        Returns: the numbers of those that stay, for they were written meanwhile.
+        Raises: Unavailable or OutOfSpace, when no majority of the nodes took it.
+        """
+        body = suspects_to_wire(suspects)
+
+        async def tell(node: Address) -> list[int]:
+            return (await self._http.json("POST", node, "/garbage/removed", body=body, into=KeptAnswer)).kept
+
+        return set[int]().union(*await self._quorum.tell_all(tell))
 
     async def tags_of(self, repository: RepositoryName, manifest: Digest) -> list[Tag]:
         """The tags that mean a manifest. Raises: Unavailable, when too few nodes answer to know all."""
@@ -240,7 +285,7 @@ class IndexClient:
 
     async def _stretch_of_tags(
         self, repository: RepositoryName, last: str | None, limit: int
-    ) -> tuple[list[str], str | None]:
+    ) -> tuple[dict[str, Version], str | None]:
         """Some of the tags that follow `last`, and where to go on; None when these are all."""
         params: dict[str, str | int] = {"repository": str(repository), "limit": limit}
         if last is not None:
@@ -259,7 +304,7 @@ class IndexClient:
         # What a node does not tell beyond the end of its answer, another node must not decide alone.
         end = min((found.rows[-1][0] for found in answers.found if found.more), default=None)
         standing = _standing(dict(found.rows) for found in answers.found)
-        return sorted(tag for tag in standing if end is None or tag <= end), end
+        return {tag: version for tag, (_, version) in standing.items() if end is None or tag <= end}, end
 
     async def _rows(
         self, ask: Callable[[Address], Awaitable[dict[Digest, Entry[T]]]], digests: Collection[Digest]

@@ -10,7 +10,9 @@ GET  /tags/of?repository=&manifest=        the tags that mean a manifest
 GET  /referrers?repository=&subject=       the manifests that are about another one
 GET  /repositories?last=&limit=            repositories in bytewise order
 GET  /garbage                              what may go, and why
-POST /garbage                              remove it; the answer says what went
+POST /garbage                              remove it, here and at the other nodes; the answer says what went
+POST /garbage/needed                       what is needed here of what another node takes for garbage
+POST /garbage/removed                      what a majority lets go, and is to be removed here
 
 A row that was removed is in the answers, with its version: only so can the answers of several nodes be compared.
 """
@@ -25,21 +27,26 @@ from kraken.index.collector import Collector
 from kraken.index.messages import (
     MAX_PAGE,
     DigestsBody,
+    KeptAnswer,
     LinksAnswer,
     ManifestsAnswer,
     ReferrersAnswer,
     RepositoriesAnswer,
+    SuspectsBody,
     UsedAnswer,
     WriteAnswer,
     WriteBody,
     decode,
     link_to_wire,
     manifest_to_wire,
+    needs_to_wire,
     referrer_to_wire,
+    suspects_from_wire,
     tags_to_wire,
     write_from_wire,
 )
 from kraken.index.records import IndexStore, TagRows
+from kraken.index.suspects import Suspect
 from kraken.oci.references import RepositoryName, parse_reference
 from kraken.runtime.signs_of_life import with_signs_of_life
 from kraken.runtime.web import json_response, read_body
@@ -66,6 +73,8 @@ class IndexRoutes:
         app.router.add_get("/repositories", self._repositories)
         app.router.add_get("/garbage", self._garbage)
         app.router.add_post("/garbage", self._collect)
+        app.router.add_post("/garbage/needed", self._needed)
+        app.router.add_post("/garbage/removed", self._removed)
 
     async def _put(self, request: web.Request) -> web.StreamResponse:
         write = write_from_wire(decode(await read_body(request, self._idle_seconds), WriteBody))
@@ -117,6 +126,15 @@ class IndexRoutes:
 
     async def _collect(self, request: web.Request) -> web.StreamResponse:
         return json_response(await with_signs_of_life(request, self._collector.collect()))
+
+    async def _needed(self, request: web.Request) -> web.StreamResponse:
+        return json_response(needs_to_wire(await self._collector.needs(await self._suspects(request))))
+
+    async def _removed(self, request: web.Request) -> web.StreamResponse:
+        return json_response(KeptAnswer(sorted(await self._collector.remove(await self._suspects(request)))))
+
+    async def _suspects(self, request: web.Request) -> list[Suspect]:
+        return suspects_from_wire(decode(await read_body(request, self._idle_seconds), SuspectsBody))
 
     async def _digests(self, request: web.Request) -> tuple[DigestsBody, list[Digest]]:
         body = decode(await read_body(request, self._idle_seconds), DigestsBody)

@@ -5,6 +5,7 @@ Versions travel as text. A row that was removed travels without its value.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, TypeVar
 
 import msgspec
@@ -13,6 +14,7 @@ from kraken.core.digest import Digest
 from kraken.core.errors import Invalid
 from kraken.core.pieces import MAX_BLOB_SIZE
 from kraken.index.records import Entry, NewManifest, Removal, TagRows, Write
+from kraken.index.suspects import MAX_SUSPECTS, Kind, Need, Suspect
 from kraken.index.versions import Version
 from kraken.oci.manifests import MAX_DESCRIPTORS, ManifestRecord
 from kraken.oci.references import RepositoryName, Tag
@@ -148,6 +150,34 @@ class RepositoriesAnswer(msgspec.Struct, frozen=True):
     repositories: list[_Text]
 
 
+class SuspectBody(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A `Suspect`."""
+
+    kind: Kind
+    repository: _Text
+    name: _Text
+    version: _Text
+    subject: _Text | None = None
+
+
+class SuspectsBody(msgspec.Struct, frozen=True):
+    """POST /garbage/needed and /garbage/removed: suspects, which the answers call by their numbers from 0."""
+
+    suspects: Annotated[list[SuspectBody], msgspec.Meta(max_length=MAX_SUSPECTS)]
+
+
+class NeedsAnswer(msgspec.Struct, frozen=True):
+    """POST /garbage/needed: the number of a suspect, and kind, name and version of what needs it."""
+
+    needs: list[tuple[int, Kind, _Text, _Text]]
+
+
+class KeptAnswer(msgspec.Struct, frozen=True):
+    """POST /garbage/removed: the numbers of those that were written later, and stay."""
+
+    kept: list[int]
+
+
 def write_to_wire(write: Write) -> WriteBody:
     manifest = None
     if (new := write.manifest) is not None:
@@ -235,6 +265,51 @@ def referrer_from_wire(body: ReferrerEntry) -> tuple[Digest, Entry[Referrer]]:
     if body.record is not None:
         value = Referrer(_record_from_wire(body.record), body.artifact_type, body.annotations)
     return Digest.parse(body.digest), Entry(value, Version.parse(body.version))
+
+
+def suspects_to_wire(suspects: Sequence[Suspect]) -> SuspectsBody:
+    return SuspectsBody(
+        [
+            SuspectBody(
+                it.kind,
+                str(it.repository),
+                it.name,
+                str(it.version),
+                None if it.subject is None else str(it.subject),
+            )
+            for it in suspects
+        ]
+    )
+
+
+def suspects_from_wire(body: SuspectsBody) -> list[Suspect]:
+    """Raises: Invalid, when a part of one is malformed."""
+    return [
+        Suspect(
+            it.kind,
+            RepositoryName(it.repository),
+            str(Tag(it.name) if it.kind is Kind.TAG else Digest.parse(it.name)),
+            Version.parse(it.version),
+            None if it.subject is None else Digest.parse(it.subject),
+        )
+        for it in body.suspects
+    ]
+
+
+def needs_to_wire(needs: Sequence[Sequence[Need]]) -> NeedsAnswer:
+    return NeedsAnswer(
+        [(number, it.kind, it.name, str(it.version)) for number, told in enumerate(needs) for it in told]
+    )
+
+
+def needs_from_wire(answer: NeedsAnswer, count: int) -> list[list[Need]]:
+    """What was told of `count` suspects. Raises: Invalid, when a part of it is malformed, or of another suspect."""
+    needs: list[list[Need]] = [[] for _ in range(count)]
+    for number, kind, name, version in answer.needs:
+        if not 0 <= number < count:
+            raise Invalid(f"there is no suspect {number} of {count}")
+        needs[number].append(Need(kind, name, Version.parse(version)))
+    return needs
 
 
 def decode(data: bytes, kind: type[T]) -> T:

@@ -12,6 +12,7 @@ from kraken.core.settings import Unit, setting
 from kraken.index.retention import RetentionRule
 from kraken.observability.logs import LogSettings
 from kraken.runtime.web import HttpSettings
+from kraken.runtime.web_client import ClientSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,8 @@ class CollectionSettings:
     untagged_manifests: bool = setting(
         False,
         meaning="Whether a manifest is garbage that no tag means and no index holds, unless it is about another "
-        "manifest of its repository. Who pulls by digest alone must leave this off.",
+        "manifest of its repository. Who pulls by digest alone must leave this off. Must be the same at every index "
+        "node: one where it is off keeps them for all.",
     )
     forget_seconds: float = setting(
         30 * 24 * 3600.0,
@@ -52,6 +54,7 @@ class IndexSettings:
     http: HttpSettings = setting(
         lambda: HttpSettings(listen=Address("127.0.0.1", 5400)), meaning="Where proxies and agents ask."
     )
+    client: ClientSettings = setting(ClientSettings, meaning="How it speaks to the other index nodes.")
     collection: CollectionSettings = setting(CollectionSettings, meaning="Garbage collection.")
     retention: tuple[RetentionRule, ...] = setting(
         (), meaning="Which tags are removed in time. Must be the same at every index node."

@@ -10,7 +10,7 @@ import pytest
 from tests.helpers.blobs import ManualClock
 
 from kraken.core.digest import Digest
-from kraken.index.collector import Collector
+from kraken.index.collector import Alone, Collector
 from kraken.index.records import NewManifest, Removal, Write
 from kraken.index.retention import RetentionRule
 from kraken.index.settings import CollectionSettings
@@ -39,7 +39,9 @@ class Node:
         self.metrics = Metrics("index", "test")
         self._versions = HybridClock("00000000000000aa")
         settings = CollectionSettings(grace_seconds=GRACE, forget_seconds=FORGET, untagged_manifests=untagged)
-        self.collector = Collector(self.store, settings, rules, self.clock, get_logger("index", "test"), self.metrics)
+        self.nodes = Alone(self.store, self.clock)
+        log = get_logger("index", "test")
+        self.collector = Collector(self.store, self.nodes, settings, rules, self.clock, log, self.metrics)
 
     async def link(self, *names: str, repository: RepositoryName = APP) -> None:
         await self._write(repository, links={digest(name): len(name) for name in names})
