@@ -1,8 +1,8 @@
 """What a registry has to hold, as a few dictionaries: no quorum, no version, no file.
 
 Garbage collection is the only thing that acts by itself, so the model knows of each blob and manifest since when it is
-not needed. What is younger than the time of grace must be there, however much is collected. What is older must be gone
-once it was collected by nodes that know everything; where some know less it may be gone.
+not needed. What is younger than the time of grace must be there, however much is collected, and whatever the nodes that
+do it have missed. What is older must be gone once a node that knows everything collected it; else it may be gone.
 """
 
 from __future__ import annotations
@@ -147,6 +147,8 @@ class Registry:
         self._write(repository.manifests, document.digest)
         for blob in document.blobs:
             self._write(repository.blobs, blob)
+        for child in document.children:
+            self._write(repository.manifests, child)
         if tag is not None:
             repository.tags[tag] = document.digest
 
@@ -169,7 +171,7 @@ class Registry:
         self.now += seconds
 
     def collect(self, *, surely: bool) -> None:
-        """Garbage was collected. Args: surely, by a majority of index nodes, each of which knows everything."""
+        """Garbage was collected. Args: surely, by an index node that knows everything, and that others agreed with."""
         self._note()
         for repository in self._repositories.values():
             kinds = [repository.blobs, *([repository.manifests] if self._untagged else [])]

@@ -150,8 +150,10 @@ class Player:
         """Collect garbage at index nodes or origins."""
 
         async def collect(name: str) -> None:
-            async with self.site.client.post(f"http://{self.world.address(name)}/garbage") as answer:
-                assert answer.status == 200, await answer.text()
+            answer = await self._asked(name, "POST", "/garbage")
+            while answer.was_too_busy:
+                answer = await self._asked(name, "POST", "/garbage")
+            assert answer.status == 200, answer
 
         await asyncio.gather(*map(collect, members))
 

@@ -125,9 +125,10 @@ class RegistryWorld:
 
     async def settle(self) -> None:
         """Wait for the writes that were acknowledged by enough nodes, and are on their way to the others."""
-        for proxy in self._running.values():
-            if isinstance(proxy, Proxy):
-                await asyncio.gather(*proxy._index_client._quorum._lingering, return_exceptions=True)
+        clients = [it._index_client for it in self._running.values() if isinstance(it, Proxy)]
+        clients += [it._names for it in self._running.values() if isinstance(it, Index)]
+        for client in clients:
+            await asyncio.gather(*client._quorum._lingering, return_exceptions=True)
 
     def holders(self, digest: Digest) -> list[str]:
         """The origins that have a blob."""

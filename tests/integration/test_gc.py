@@ -83,6 +83,25 @@ async def test_what_no_manifest_needs_is_told_and_then_removed_everywhere(tmp_pa
         assert sum("origin" in node and isinstance(told, str) for node, told in json.loads(printed).items()) == 3
 
 
+async def test_without_a_majority_of_index_nodes_nothing_is_removed_and_it_is_told_who_is_away(tmp_path: Path) -> None:
+    async with (
+        small_cluster(tmp_path, at_index=AT_INDEX, at_origin=AT_ORIGIN) as cluster,
+        http_session(cluster.proxy.http) as session,
+    ):
+        await push_blob(session, "team/app", LONE)
+        await asyncio.sleep(1.5 * GRACE)
+        here, away = (index.http for index in cluster.indexes)
+        await cluster.running.stop(cluster.indexes[1])
+
+        for flags in (("--dry-run",), ()):
+            code, printed = await gc(cluster, tmp_path, *flags)
+            assert code == 1
+            assert f"index {here}: could not collect: " in printed
+            assert f"only 1 of 2 index nodes answered: {away}: cannot connect" in printed
+            assert f"index {away}: did not answer: {away}: cannot connect" in printed
+            assert copies(cluster, LONE) == 3
+
+
 async def test_pushes_that_run_while_garbage_is_collected_lose_nothing(tmp_path: Path) -> None:
     """Blobs older than their grace, left over from pushes that broke off, are needed again at any moment."""
     layers = [f"layer {number}".encode() for number in range(12)]

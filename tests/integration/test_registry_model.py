@@ -242,7 +242,7 @@ class Machine(RuleBasedStateMachine):
         asked = [name for name in INDEXES if self.world.is_up(name) and nodes in ("all", name)]
         self.player.settle()
         self.player.site.run(self.player.collecting(asked))
-        self._collected(asked)
+        self._collected(asked, seconds)
 
     @step(seconds=st.sampled_from((0.0, LONG)))
     def collect_bytes(self, seconds: float) -> None:
@@ -279,7 +279,7 @@ class Machine(RuleBasedStateMachine):
         for digest in image.blobs:
             player.has_blob(repository, digest)
         player.site.run(both())
-        self._collected([name for name in nodes if name in INDEXES])
+        self._collected([name for name in nodes if name in INDEXES], 0.0)
         self.model.put_manifest(repository, image, "v1")
         player.used(image.digest)
 
@@ -289,10 +289,9 @@ class Machine(RuleBasedStateMachine):
             self.player.site.run(self.world.stop(name))
         self.player.site.run(self.world.start(name))
 
-    @precondition(lambda self: not self.untagged and all(map(self.world.is_up, INDEXES)))
+    @precondition(lambda self: all(map(self.world.is_up, INDEXES)))
     @step(name=st.sampled_from(INDEXES))
     def lose_index_node(self, name: str) -> None:
-        """Not where manifests are collected: who has missed what needs a manifest collects it."""
         self.player.site.run(self.world.stop(name))
 
     @precondition(lambda self: all(map(self.world.is_up, ORIGINS)))
@@ -330,10 +329,17 @@ class Machine(RuleBasedStateMachine):
             return None
         return answer
 
-    def _collected(self, nodes: list[str]) -> None:
+    def _collected(self, nodes: list[str], seconds: float) -> None:
+        """These nodes have asked all that are up.
+
+        One that knows everything finds all garbage. Who is behind may have heard later than others of what made it so,
+        and counts its grace from then: from a step before this one, which waited for `seconds`, or from now, when it
+        collects what others did when it was away.
+        """
+        up, behind = set(filter(self.world.is_up, INDEXES)), self.player.behind
+        agree = not up & behind or (seconds > GRACE and not set(nodes) & behind)
         if nodes:
-            knowing = set(nodes) - self.player.behind
-            self.model.collect(surely=len(knowing) > len(INDEXES) // 2)
+            self.model.collect(surely=agree and not set(nodes) <= behind)
 
     def _start_all(self) -> None:
         for name in (*INDEXES, *ORIGINS):

@@ -14,7 +14,7 @@ from kraken.cluster.settings import ClusterSettings
 from kraken.config.loader import component_of, load
 from kraken.core.errors import BadConfig, Invalid, KrakenError
 from kraken.core.peers import Address
-from kraken.runtime.web_client import ClientSettings, HttpClient
+from kraken.runtime.web_client import ClientSettings, HttpClient, NoAnswer
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
@@ -41,7 +41,7 @@ def cluster_of(config: Path | None, endpoints: Path | None, environ: Mapping[str
 def run(cluster: ClusterSettings, *, dry_run: bool, as_json: bool) -> int:
     """Ask every index node, and then every origin: what the index lets go of, origins need not keep.
 
-    Returns: the exit code, 1 when a node did not answer.
+    Returns: the exit code, 1 when a node did not answer, or could not ask a majority of the index nodes.
     """
     answers = asyncio.run(_ask_all(cluster, "GET" if dry_run else "POST"))
     if as_json:
@@ -56,10 +56,10 @@ async def _ask_all(cluster: ClusterSettings, method: str) -> dict[str, Answer]:
     http = HttpClient(ClientSettings())
     try:
         answers: dict[str, Answer] = {}
-        for kind, hosts in (("index", cluster.indexes), ("origin", cluster.origins)):
-            told = await asyncio.gather(*(_ask(http, method, host) for host in hosts))
-            answers |= {f"{kind} {host}": answer for host, answer in zip(hosts, told, strict=True)}
-        return answers
+        for host in cluster.indexes:  # one after the other: what one removes everywhere, the next need not vote about
+            answers[f"index {host}"] = await _ask(http, method, host)
+        told = await asyncio.gather(*(_ask(http, method, host) for host in cluster.origins))
+        return answers | {f"origin {host}": answer for host, answer in zip(cluster.origins, told, strict=True)}
     finally:
         await http.close()
 
@@ -78,7 +78,8 @@ def _lines(answers: Mapping[str, Answer], *, dry_run: bool) -> list[str]:
     lines = [_finding(it) for _key, it in sorted(found.items())]
     for node, answer in answers.items():
         if isinstance(answer, KrakenError):
-            lines.append(f"{node}: did not answer: {answer}")
+            what = "did not answer" if isinstance(answer, NoAnswer) else "could not collect"
+            lines.append(f"{node}: {what}: {answer}")
             continue
         sums = [f"{count} of kind {kind} ({_size(answer.sizes[kind])})" for kind, count in answer.counts.items()]
         lines.append(f"{node}: {'would remove' if dry_run else 'removed'} {', '.join(sums) or 'nothing'}")
