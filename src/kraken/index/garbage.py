@@ -56,10 +56,12 @@ WHERE needs.repository = {repository} AND needs.digest = {digest}
     AND (holder.written > holder.removed OR holder.removed_at >= :before)
 """
 _TAGS_OF = """
-SELECT 'tag', tags.tag, max(tags.written, tags.removed) FROM tags
+SELECT 'tag', tags.tag, max(tags.written, tags.removed) FROM tags INDEXED BY tags_of
 WHERE tags.repository = {repository} AND tags.digest = {digest}
     AND tags.written > {removed} AND (tags.written > tags.removed OR tags.removed_at >= :before)
 """
+"""SQLite would read all tags of the repository for each manifest: 8 s instead of 0.1 s for 6,000."""
+
 _SUBJECT = """
 SELECT 'manifest', subject.digest, max(subject.written, subject.removed) FROM manifests AS subject
 WHERE subject.repository = {repository} AND subject.digest = {subject}

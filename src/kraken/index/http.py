@@ -121,8 +121,8 @@ class IndexRoutes:
         limit = _limit(_required(request, "limit"))
         return json_response(RepositoriesAnswer(list(await self._store.repositories(request.query.get("last"), limit))))
 
-    async def _garbage(self, _request: web.Request) -> web.StreamResponse:
-        return json_response(await self._collector.look())
+    async def _garbage(self, request: web.Request) -> web.StreamResponse:
+        return json_response(await with_signs_of_life(request, self._collector.look()))
 
     async def _collect(self, request: web.Request) -> web.StreamResponse:
         return json_response(await with_signs_of_life(request, self._collector.collect()))
