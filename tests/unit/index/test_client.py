@@ -269,6 +269,8 @@ async def test_pages_say_whether_more_follows(tmp_path: Path) -> None:
         ("GET", "/tags?repository=a", None),
         ("POST", "/writes", b"{}"),
         ("POST", "/writes", b"\xff"),
+        ("POST", "/garbage/needed", b'{"suspects":[{"kind":"tag","repository":"a","name":".x","version":"1"}]}'),
+        ("POST", "/garbage/removed", b'{"suspects":[{"kind":"bytes"}]}'),
         ("POST", "/manifests/known", b'{"repository":"a","digests":["x"]}'),
     ],
 )

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
+from structlog.testing import capture_logs
 from tests.helpers.blobs import ManualClock
 
 from kraken.core.digest import Digest
+from kraken.core.errors import Unavailable
+from kraken.index import collector as collecting
 from kraken.index.collector import Alone, Collector
 from kraken.index.records import NewManifest, Removal, Write
 from kraken.index.retention import RetentionRule
 from kraken.index.settings import CollectionSettings
 from kraken.index.sqlite import SqliteIndexStore
+from kraken.index.suspects import Need, Nodes, Suspect
 from kraken.index.versions import HybridClock
+from kraken.observability.events import Event
 from kraken.observability.logs import get_logger
 from kraken.observability.metrics import Metrics
 from kraken.oci.manifests import OCI_MANIFEST, ManifestRecord
@@ -38,10 +44,14 @@ class Node:
         self.store = SqliteIndexStore(data / "index.sqlite", self.clock)
         self.metrics = Metrics("index", "test")
         self._versions = HybridClock("00000000000000aa")
-        settings = CollectionSettings(grace_seconds=GRACE, forget_seconds=FORGET, untagged_manifests=untagged)
-        self.nodes = Alone(self.store, self.clock)
+        self._settings = CollectionSettings(grace_seconds=GRACE, forget_seconds=FORGET, untagged_manifests=untagged)
+        self._rules = rules
+        self.collector = self.collector_of(Alone(self.store, self.clock))
+
+    def collector_of(self, nodes: Nodes) -> Collector:
+        """A collector of the store, which these nodes answer."""
         log = get_logger("index", "test")
-        self.collector = Collector(self.store, self.nodes, settings, rules, self.clock, log, self.metrics)
+        return Collector(self.store, nodes, self._settings, self._rules, self.clock, log, self.metrics)
 
     async def link(self, *names: str, repository: RepositoryName = APP) -> None:
         await self._write(repository, links={digest(name): len(name) for name in names})
@@ -52,12 +62,15 @@ class Node:
         *tags: str,
         needs: Sequence[str] = (),
         about: str | None = None,
+        children: Sequence[str] = (),
         repository: RepositoryName = APP,
     ) -> None:
-        record = ManifestRecord(digest(name), OCI_MANIFEST, len(name))
+        record, *kept = (ManifestRecord(digest(it), OCI_MANIFEST, len(it)) for it in (name, *children))
         told = None if about is None else About(digest(about))
         manifest = NewManifest(record, tuple(map(digest, needs)), told)
-        await self._write(repository, manifest=manifest, tags=dict.fromkeys(map(Tag, tags), record.digest))
+        await self._write(
+            repository, manifest=manifest, tags=dict.fromkeys(map(Tag, tags), record.digest), children=tuple(kept)
+        )
 
     async def remove(self, **removed: Sequence[str]) -> None:
         kinds = {"tags": Tag, "manifests": digest, "links": digest}
@@ -226,6 +239,77 @@ async def test_a_removal_is_forgotten_in_the_end(tmp_path: Path) -> None:
         assert await node.store.resolve(APP, Tag("latest")) is None
         assert await node.store.manifests(APP, [digest("image")]) == {}
         assert await node.store.scan(lambda base: base.execute("SELECT count(*) FROM needs").fetchone()) == (0,)
+
+
+class Interrupted(Alone):
+    """Nodes at which somebody does something between their votes and the removal."""
+
+    def __init__(self, node: Node, meanwhile: Callable[[], Awaitable[None]]) -> None:
+        super().__init__(node.store, node.clock)
+        self._meanwhile = meanwhile
+
+    async def remove_suspects(self, suspects: Sequence[Suspect]) -> set[int]:
+        await self._meanwhile()
+        return await super().remove_suspects(suspects)
+
+
+async def test_what_is_pushed_after_the_vote_stays_and_is_not_reported(tmp_path: Path) -> None:
+    async with a_node(tmp_path, untagged=True) as node:
+        await node.link("layer", "other")
+        await node.put("child")
+        node.clock.move(GRACE + 1)
+
+        async def push() -> None:
+            await node.link("layer")
+            await node.put("parent", "latest", needs=["child"], children=["child"])
+
+        report = await node.collector_of(Interrupted(node, push)).collect()
+
+        assert [it.name for it in report.listed] == [str(digest("other"))]
+        assert await node.left("layer", "other", "child") == {"layer", "child"}
+
+
+class Objecting(Alone):
+    """Nodes that need whatever is to go."""
+
+    async def needs(self, suspects: Sequence[Suspect]) -> Sequence[Sequence[Need]]:
+        return [[Need(it.kind, it.name, it.version)] for it in suspects]
+
+
+async def test_what_somebody_needs_stays_however_much_of_it_there_is(tmp_path: Path) -> None:
+    async with a_node(tmp_path, untagged=True) as node:
+        await node.link("layer", "other")
+        await node.put("image")
+        node.clock.move(GRACE + 1)
+        collector = node.collector_of(Objecting(node.store, node.clock))
+
+        with patch.multiple(collecting, _FOUND_AT_ONCE=1):
+            assert (await collector.look()).listed == []
+            assert (await collector.collect()).listed == []
+            assert await node.left("layer", "other", "image") == {"layer", "other", "image"}
+            assert await node.collected() == [("blob", "layer"), ("blob", "other"), ("manifest", "image")]
+
+
+class Unreachable(Alone):
+    """Nodes of which too few answer."""
+
+    async def needs(self, suspects: Sequence[Suspect]) -> Sequence[Sequence[Need]]:
+        raise Unavailable(f"only 1 of 3 index nodes answered about {len(suspects)}")
+
+
+async def test_too_few_answers_are_in_the_log_and_remove_nothing(tmp_path: Path) -> None:
+    async with a_node(tmp_path) as node:
+        await node.link("layer")
+        node.clock.move(GRACE + 1)
+        collector = node.collector_of(Unreachable(node.store, node.clock))
+
+        with capture_logs() as logs, pytest.raises(Unavailable):
+            await collector.collect()
+
+        assert [(it["event"], it["error"]) for it in logs] == [
+            (Event.COLLECTION_FAILED, "only 1 of 3 index nodes answered about 1")
+        ]
+        assert await node.left("layer") == {"layer"}
 
 
 @pytest.mark.parametrize("late", [False, True])
