@@ -30,22 +30,22 @@ class _Found(Generic[T]):
 
 @dataclass(slots=True)
 class Answers(Generic[T]):
-    """What the nodes said: values, how many said that there is none, and why the others said nothing."""
+    """What the nodes said: values, that there is none, and why the others said nothing."""
 
     found: list[T] = field(default_factory=list)
-    missing: int = 0
+    missing: list[KrakenError] = field(default_factory=list)
     failures: list[KrakenError] = field(default_factory=list)
 
     @property
     def count(self) -> int:
         """Nodes that answered the question."""
-        return len(self.found) + self.missing
+        return len(self.found) + len(self.missing)
 
     def add(self, outcome: _Found[T] | KrakenError) -> None:
         if isinstance(outcome, _Found):
             self.found.append(outcome.value)
         elif isinstance(outcome, NotFound):
-            self.missing += 1
+            self.missing.append(outcome)
         else:
             self.failures.append(outcome)
 
@@ -102,7 +102,7 @@ class Quorum:
     def check_certain(self, answers: Answers[T]) -> None:
         """Raises: Unavailable, when those who did not answer might know of something that was acknowledged."""
         if not self._is_certain(answers):
-            raise self._too_few(answers)
+            raise self._too_few(answers.count, answers.failures)
 
     @property
     def _node_count(self) -> int:
@@ -181,13 +181,13 @@ class Quorum:
 
     def _of_majority(self, answers: Answers[T]) -> list[T]:
         if len(answers.found) < self._majority:
-            raise self._too_few(answers)
+            raise self._too_few(len(answers.found), [*answers.failures, *answers.missing])
         return answers.found
 
-    def _too_few(self, answers: Answers[T]) -> KrakenError:
+    def _too_few(self, count: int, failures: Sequence[KrakenError]) -> KrakenError:
         """Why there were not enough answers; a full disk is worth its own name."""
-        full = next((error for error in answers.failures if isinstance(error, OutOfSpace)), None)
+        full = next((error for error in failures if isinstance(error, OutOfSpace)), None)
         if full is not None:
             return full
-        reasons = "; ".join(map(str, answers.failures)) or "no index node is configured"
-        return Unavailable(f"only {answers.count} of {self._node_count} index nodes answered: {reasons}")
+        reasons = "; ".join(map(str, failures)) or "no index node is configured"
+        return Unavailable(f"only {count} of {self._node_count} index nodes answered: {reasons}")
