@@ -60,7 +60,7 @@ SELECT 'tag', tags.tag, max(tags.written, tags.removed) FROM tags INDEXED BY tag
 WHERE tags.repository = {repository} AND tags.digest = {digest}
     AND tags.written > {removed} AND (tags.written > tags.removed OR tags.removed_at >= :before)
 """
-"""SQLite would read all tags of the repository for each manifest: 8 s instead of 0.1 s for 6,000."""
+"""Without the hint SQLite reads all tags of the repository for each manifest: 8 s instead of 0.2 for 6,000 of them."""
 
 _SUBJECT = """
 SELECT 'manifest', subject.digest, max(subject.written, subject.removed) FROM manifests AS subject
@@ -69,7 +69,6 @@ WHERE subject.repository = {repository} AND subject.digest = {subject}
 """
 _YOUNG_LINK = "suspect.written >= :written_before"
 _YOUNG_MANIFEST = "(suspect.written >= :written_before OR suspect.untagged_at >= :before)"
-
 
 _LOOK = """
 SELECT suspect.repository, suspect.digest, suspect.size, suspect.written, {subject} FROM {table} AS suspect
