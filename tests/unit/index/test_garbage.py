@@ -46,7 +46,7 @@ def record(name: str) -> ManifestRecord:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What somebody writes, and to which nodes it gets."""
+    """What somebody writes, and to which nodes it gets. What a manifest names is always the same, as its digest is."""
 
     kind: str
     name: str
@@ -62,11 +62,12 @@ class Change:
                 new = NewManifest(record(self.name), tuple(map(digest, LAYERS)))
                 return Write(APP, version(seconds), new, {Tag(self.other): digest(self.name)})
             case "untagged":
-                return Write(APP, version(seconds), NewManifest(record(self.name), (digest("layer"),)))
+                return Write(APP, version(seconds), NewManifest(record(self.name), tuple(map(digest, LAYERS))))
             case "index":
-                return Write(APP, version(seconds), NewManifest(record("index"), (digest(self.name),)))
+                return Write(APP, version(seconds), NewManifest(record(f"index of {self.name}"), (digest(self.name),)))
             case "sbom":
-                return Write(APP, version(seconds), NewManifest(record("sbom"), about=About(digest(self.name))))
+                new = NewManifest(record(f"sbom of {self.name}"), about=About(digest(self.name)))
+                return Write(APP, version(seconds), new)
             case "no tag":
                 removed = Removal(tags=(Tag(self.other),))
             case "no manifest":
@@ -93,7 +94,9 @@ changes = st.one_of(
         st.sampled_from(TAGS),
         majorities,
     ),
-    st.builds(Change, st.just("no manifest"), st.sampled_from(("index", "sbom")), st.just(""), majorities),
+    st.builds(
+        Change, st.just("no manifest"), st.sampled_from(("index of one", "sbom of one")), st.just(""), majorities
+    ),
 )
 collections = st.builds(Collection, st.sampled_from(NODES), majorities, majorities)
 
@@ -175,7 +178,7 @@ def test_a_child_stays_although_one_node_missed_its_index_and_the_other_the_chil
 def test_a_referrer_stays_although_one_node_missed_its_subject_and_the_other_the_referrer() -> None:
     sbom = Change("sbom", "one", "", (0, 1))
     assert let_go(sbom, Change("image", "one", "x", (1, 2))) == []
-    assert let_go(sbom) == [(Kind.MANIFEST, str(digest("sbom")))]
+    assert let_go(sbom) == [(Kind.MANIFEST, str(digest("sbom of one")))]
 
 
 def test_a_tag_that_went_with_its_manifest_needs_it_no_more_when_that_comes_back() -> None:
