@@ -42,7 +42,8 @@ async def test_submitted_functions_run_at_the_same_time_on_different_threads() -
 
 async def test_a_job_that_is_cancelled_before_it_begins_never_runs() -> None:
     threads = FileThreads(workers=1)
-    gate, ran = threading.Event(), []
+    gate = threading.Event()
+    ran: list[str] = []
 
     busy = threads.submit(gate.wait, 10)
     unwanted = threads.submit(ran.append, "unwanted")
