@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import bandwidth, cached_get, cold_pull, idle, large, loop, peers, pushes, registry, tracker
+from bench import agents, bandwidth, cached_get, cold_pull, idle, large, loop, peers, pushes, registry, tracker
 from bench.figures import Figure, save, show
 from bench.lab import cluster
 from bench.swarm import command as swarm
@@ -19,6 +19,7 @@ _ALONE: dict[str, Callable[[Path], list[Figure]]] = {
     "push": pushes.measure,
     "peers": peers.measure,
     "loop": loop.measure,
+    "agents": agents.measure,
     "large": large.measure,
     "registry": registry.measure,
     "bandwidth": lambda _folder: bandwidth.measure(),

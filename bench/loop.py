@@ -29,15 +29,18 @@ def measure(folder: Path) -> list[Figure]:
     metainfo.write_text(_metainfo_of(source, digest))
     limit = tuple(1000 * (raw_receive.cost(source) + raw_sendfile.cost(source)) / 1e9 * MIB for _ in range(RUNS))
     runs: list[Said] = []
-    with child("bench.loop_child", "agent", str(folder / "agent"), str(metainfo), str(RUNS)) as agent:
+    how = ("pull", str(folder / "agent"), "", "off", str(metainfo), str(RUNS), "pieces")
+    with child("bench.peer_child", *how) as agent:
         address = str(said(agent)["peer"])
-        with child("bench.loop_child", "crowd", str(source), str(metainfo), address) as crowd:
+        with child("bench.loop_crowd", str(source), str(metainfo), address) as crowd:
             for _ in range(RUNS + 1):
                 said(agent)
                 tell(crowd, "join")
+                tell(agent, "")
                 runs.append(said(agent))
                 said(crowd)
                 tell(agent, "on")
+                said(agent)
             tell(crowd, "end")
     source.unlink()
     shutil.rmtree(folder / "agent")

@@ -53,13 +53,18 @@ def _measure(folder: Path, size: int, what: str) -> list[Figure]:
         sent: dict[Way, list[Said]] = {}
         for way in WAYS:
             mode, verify = way
-            to = (mode.value, str(about["peer"]), str(metainfo), str(RUNS), verify.value)
+            how = (mode.value, str(metainfo), str(RUNS), verify.value)
             received[way], sent[way] = [], []
-            with child("bench.peer_child", "receive", str(folder / "receiver"), str(certificates), *to) as receiver:
+            with child("bench.peer_child", "pull", str(folder / "receiver"), str(certificates), *how) as receiver:
+                said(receiver)
                 for _ in range(RUNS + 1):
+                    said(receiver)
+                    tell(receiver, f"origin={about['peer']}")
                     received[way].append(said(receiver))
                     tell(sender, "cost")
                     sent[way].append(said(sender))
+                    tell(receiver, "on")
+                    said(receiver)
         tell(sender, "end")
         said(sender)
     shutil.rmtree(folder / "sender")

@@ -1,6 +1,6 @@
-"""The processes of the bench `loop`: an agent that fetches a blob, and the fourteen neighbours that it has.
+"""The fourteen neighbours of the agent that the bench `loop` measures, as one process.
 
-The neighbours are scripted. Each begins with some of the pieces and has one more whenever the agent has one more, as
+They are scripted. Each begins with some of the pieces and has one more whenever the agent has one more, as
 in a crowd in which all go forward alike; each piece that the agent has is asked of it by one of them. So for every
 piece that comes in one goes out, and fourteen are told of each way. They keep nothing of what they get.
 """
@@ -11,11 +11,9 @@ import asyncio
 import os
 import random
 import sys
-import time
 from pathlib import Path
 
-from bench.peer_child import Site, cpu_seconds, say
-from kraken.agent.download import Download
+from bench.peer_child import say
 from kraken.core.metainfo import Metainfo
 from kraken.core.peers import Address, Role, peer_id
 from kraken.core.pieces import PieceIndex
@@ -26,9 +24,8 @@ from kraken.p2p.io.line import Line
 from kraken.p2p.io.runner import MAX_BLOCK
 from kraken.p2p.io.transport import PlainTransport
 from kraken.p2p.ledger import PeerKey
-from kraken.p2p.settings import PeerSettings, SwarmSettings
+from kraken.p2p.settings import SwarmSettings
 from kraken.p2p.wire import FrameLimits, Kind
-from kraken.storage.hashing import Verify
 
 NEIGHBOURS = 14
 _HELD_AT_FIRST = 64  # pieces of each neighbour
@@ -119,34 +116,6 @@ class Neighbour:
             self._crowd.left.set()
 
 
-async def pull(data: Path, metainfo: Metainfo, runs: int) -> None:
-    """Fetch a blob so many times and once more, which is the first and warms up; say what each took.
-
-    First the address is said, and before each run a line of standard input waited for.
-    """
-    site = Site(Role.AGENT, data, PeerSettings(), Verify.PIECES)
-    await site.start()
-    say(peer=str(site.node.address))
-    for _ in range(runs + 1):
-        blob = await site.store.partial(metainfo)
-        runner = site.node.join(blob)
-        say(joined=True)
-        sent = site.metrics.value("kraken_p2p_bytes_total", direction="out", role="agent")
-        loop_before, before = time.thread_time(), cpu_seconds()
-        await Download(blob, runner, site.store, 30.0).run()
-        say(
-            loop_seconds=time.thread_time() - loop_before,
-            cpu_seconds=cpu_seconds() - before,
-            sent_bytes=site.metrics.value("kraken_p2p_bytes_total", direction="out", role="agent") - sent,
-        )
-        await asyncio.to_thread(sys.stdin.readline)
-        site.node.leave(runner)
-        site.node.forget(metainfo.swarm)
-        blob.release()
-        await site.store.remove(metainfo.digest)
-    await site.stop()
-
-
 async def accompany(source: Path, metainfo: Metainfo, agent: Address) -> None:
     """Be the neighbours of an agent; for each line on standard input during one pull more."""
     fd = os.open(source, os.O_RDONLY)
@@ -159,12 +128,9 @@ async def accompany(source: Path, metainfo: Metainfo, agent: Address) -> None:
 
 
 def main() -> None:
-    role, path, metainfo_path, rest = sys.argv[1:]
-    metainfo = Metainfo.decode(bytes.fromhex(Path(metainfo_path).read_text()))
-    if role == "agent":
-        asyncio.run(pull(Path(path), metainfo, int(rest)))
-    else:
-        asyncio.run(accompany(Path(path), metainfo, Address.parse(rest)))
+    source, metainfo, agent = sys.argv[1:]
+    decoded = Metainfo.decode(bytes.fromhex(Path(metainfo).read_text()))
+    asyncio.run(accompany(Path(source), decoded, Address.parse(agent)))
 
 
 if __name__ == "__main__":
