@@ -6,14 +6,26 @@ import argparse
 import shutil
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
-from bench import bandwidth, cached_get, cold_pull, idle, large, peers, pushes, registry, tracker
+from bench import agents, bandwidth, cached_get, cold_pull, idle, large, loop, peers, pushes, registry, tracker
 from bench.figures import Figure, save, show
 from bench.lab import cluster
 from bench.swarm import command as swarm
 
-NAMES = ("idle", "cold", "cached", "push", "peers", "large", "registry", "tracker", "bandwidth")
+_IN_A_CLUSTER = ("idle", "cold", "cached")
+_ALONE: dict[str, Callable[[Path], list[Figure]]] = {
+    "push": pushes.measure,
+    "peers": peers.measure,
+    "loop": loop.measure,
+    "agents": agents.measure,
+    "large": large.measure,
+    "registry": registry.measure,
+    "bandwidth": lambda _folder: bandwidth.measure(),
+    "tracker": tracker.measure,
+}
+NAMES = (*_IN_A_CLUSTER, *_ALONE)
 
 
 def main() -> None:
@@ -30,20 +42,11 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="kraken-bench-", dir=options.folder))
     figures: list[Figure] = []
     try:
-        if {"idle", "cold", "cached"} & set(wanted):
+        if set(_IN_A_CLUSTER) & set(wanted):
             figures += _in_a_cluster(folder, wanted)
-        if "push" in wanted:
-            figures += pushes.measure(folder)
-        if "peers" in wanted:
-            figures += peers.measure(folder)
-        if "large" in wanted:
-            figures += large.measure(folder)
-        if "registry" in wanted:
-            figures += registry.measure(folder)
-        if "bandwidth" in wanted:
-            figures += bandwidth.measure()
-        if "tracker" in wanted:
-            figures += tracker.measure(folder)
+        for name, measure in _ALONE.items():
+            if name in wanted:
+                figures += measure(folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     show(figures)

@@ -64,13 +64,15 @@ class Site:
         self.threads.close()
 
 
-def with_tls(mode: TlsMode, certificates: Path) -> PeerSettings:
-    """Settings of a peer. Args: certificates, a folder with node.pem, node.key and ca.pem."""
+def with_tls(mode: TlsMode, certificates: Path | None) -> PeerSettings:
+    """Settings of a peer. Args: certificates, a folder with node.pem, node.key and ca.pem; None for plain only."""
+    if certificates is None:
+        return PeerSettings()
     certificate, key, authority = (certificates / name for name in ("node.pem", "node.key", "ca.pem"))
     return PeerSettings(tls=mode, tls_cert_file=certificate, tls_key_file=key, tls_ca_file=authority)
 
 
-async def send(data: Path, certificates: Path, source: Path, digest: Digest) -> None:
+async def send(data: Path, certificates: Path | None, source: Path, digest: Digest) -> None:
     """Hold a blob and serve it, over TLS to who asks so; for each line on standard input say what that took since."""
     site = Site(Role.ORIGIN, data, with_tls(TlsMode.OPTIONAL, certificates))
     await site.start()
@@ -96,19 +98,32 @@ async def send(data: Path, certificates: Path, source: Path, digest: Digest) -> 
     await site.stop()
 
 
-async def receive(
-    data: Path, settings: PeerSettings, peer: Address, metainfo: Metainfo, runs: int, verify: Verify
-) -> None:
-    """Fetch a blob so many times and once more, which is the first and warms up; say what each took."""
+async def pull(data: Path, settings: PeerSettings, metainfo: Metainfo, runs: int, verify: Verify) -> None:
+    """Fetch a blob so many times and once more, which is the first and warms up; say what each took.
+
+    The address is said first. Before each run the peers are read, `role=address` each, and after it, for others may
+    still fetch from here, a line that ends it.
+    """
     site = Site(Role.AGENT, data, settings, verify)
     await site.start()
+    say(peer=str(site.node.address))
     for _ in range(runs + 1):
         blob = await site.store.partial(metainfo)
         runner = site.node.join(blob)
-        before, started = cpu_seconds(), time.monotonic()
-        runner.feed(PeersOffered((Candidate(peer, Role.ORIGIN),)))
+        say(joined=True)
+        peers = tuple(map(_candidate, (await asyncio.to_thread(sys.stdin.readline)).split()))
+        sent = site.metrics.value("kraken_p2p_bytes_total", direction="out", role="agent")
+        before, loop_before, started = cpu_seconds(), time.thread_time(), time.monotonic()
+        runner.feed(PeersOffered(peers))
         await Download(blob, runner, site.store, 30.0).run()
-        say(cpu_seconds=cpu_seconds() - before, seconds=time.monotonic() - started)
+        say(
+            cpu_seconds=cpu_seconds() - before,
+            loop_seconds=time.thread_time() - loop_before,
+            seconds=time.monotonic() - started,
+            sent_bytes=site.metrics.value("kraken_p2p_bytes_total", direction="out", role="agent") - sent,
+        )
+        await asyncio.to_thread(sys.stdin.readline)
+        say(served_cpu_seconds=cpu_seconds() - before)
         site.node.leave(runner)
         site.node.forget(metainfo.swarm)
         blob.release()
@@ -116,19 +131,25 @@ async def receive(
     await site.stop()
 
 
+def _candidate(text: str) -> Candidate:
+    role, _, address = text.partition("=")
+    return Candidate(Address.parse(address), Role(role))
+
+
 def main() -> None:
-    role, data, certificates, *rest = sys.argv[1:]
+    role, data, folder, *rest = sys.argv[1:]
+    certificates = Path(folder) if folder else None
     if role == "send":
-        asyncio.run(send(Path(data), Path(certificates), Path(rest[0]), Digest.parse(rest[1])))
+        asyncio.run(send(Path(data), certificates, Path(rest[0]), Digest.parse(rest[1])))
     else:
+        mode, metainfo, runs, verify = rest
         asyncio.run(
-            receive(
+            pull(
                 Path(data),
-                with_tls(TlsMode(rest[0]), Path(certificates)),
-                Address.parse(rest[1]),
-                Metainfo.decode(bytes.fromhex(Path(rest[2]).read_text())),
-                int(rest[3]),
-                Verify(rest[4]),
+                with_tls(TlsMode(mode), certificates),
+                Metainfo.decode(bytes.fromhex(Path(metainfo).read_text())),
+                int(runs),
+                Verify(verify),
             )
         )
 

@@ -7,21 +7,19 @@ written before, so that no run pays for memory that is touched for the first tim
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
-from bench import raw_sendfile
+from bench import raw_receive, raw_sendfile
 from bench.figures import Figure
 from bench.lab import GIB, seeded_file
+from bench.talking import Said, child, said, tell
 from kraken.p2p.settings import TlsMode
 from kraken.storage.hashing import Verify
 
 RUNS = 5
 
-Said = dict[str, str | float]
 Way = tuple[TlsMode, Verify]
 
 WAYS: tuple[Way, Way, Way] = (
@@ -42,9 +40,12 @@ def _measure(folder: Path, size: int, what: str) -> list[Figure]:
     digest = seeded_file(source, size)
     certificates = folder / "certificates"
     _make_certificates(certificates)
-    with _child("send", str(folder / "sender"), str(certificates), str(source), digest) as sender:
+    with child("bench.peer_child", "send", str(folder / "sender"), str(certificates), str(source), digest) as sender:
         limit = tuple(raw_sendfile.cost(source) for _ in range(RUNS))
-        about = _said(sender)
+        written_over = folder / "peers.target"
+        receive_limit = tuple(raw_receive.cost(source, written_over) for _ in range(RUNS + 1))[1:]
+        written_over.unlink()
+        about = said(sender)
         source.unlink()
         metainfo = folder / "peers.metainfo"
         metainfo.write_text(str(about["metainfo"]))
@@ -52,13 +53,20 @@ def _measure(folder: Path, size: int, what: str) -> list[Figure]:
         sent: dict[Way, list[Said]] = {}
         for way in WAYS:
             mode, verify = way
-            to = (mode.value, str(about["peer"]), str(metainfo), str(RUNS), verify.value)
+            how = (mode.value, str(metainfo), str(RUNS), verify.value)
             received[way], sent[way] = [], []
-            with _child("receive", str(folder / "receiver"), str(certificates), *to) as receiver:
+            with child("bench.peer_child", "pull", str(folder / "receiver"), str(certificates), *how) as receiver:
+                said(receiver)
                 for _ in range(RUNS + 1):
-                    received[way].append(_said(receiver))
-                    sent[way].append(_ask(sender))
-        _ask(sender, "end")
+                    said(receiver)
+                    tell(receiver, f"origin={about['peer']}")
+                    received[way].append(said(receiver))
+                    tell(sender, "cost")
+                    sent[way].append(said(sender))
+                    tell(receiver, "on")
+                    said(receiver)
+        tell(sender, "end")
+        said(sender)
     shutil.rmtree(folder / "sender")
     shutil.rmtree(folder / "receiver")
     shutil.rmtree(certificates)
@@ -72,6 +80,7 @@ def _measure(folder: Path, size: int, what: str) -> list[Figure]:
         Figure("peers", f"bare sendfile loop, {what}", "CPU s/GB", limit),
         Figure("peers", f"receive, BLAKE3 and SHA-256, {what}", "CPU s/GB", per_gb(received[both], "cpu_seconds"), 1.5),
         Figure("peers", f"receive, BLAKE3 alone, {what}", "CPU s/GB", per_gb(received[plain], "cpu_seconds"), 0.65),
+        Figure("peers", f"bare loop of recv_into, BLAKE3 and pwrite, {what}", "CPU s/GB", receive_limit),
         Figure("peers", f"receive, wall, {what}", "s/GB", per_gb(received[both], "seconds")),
         Figure("peers", f"send over TLS, {what}", "CPU s/GB", per_gb(sent[tls], "cpu_seconds")),
         Figure("peers", f"receive over TLS, BLAKE3 alone, {what}", "CPU s/GB", per_gb(received[tls], "cpu_seconds")),
@@ -90,25 +99,3 @@ def _make_certificates(folder: Path) -> None:
         (*new, "-subj", "/CN=node", "-CA", "ca.pem", "-CAkey", "ca.key", "-keyout", "node.key", "-out", "node.pem"),
     ):
         subprocess.run(command, cwd=folder, check=True, capture_output=True)
-
-
-def _ask(child: subprocess.Popen[bytes], word: str = "cost") -> Said:
-    """What the sender has spent since it was last asked."""
-    assert child.stdin is not None
-    child.stdin.write(f"{word}\n".encode())
-    child.stdin.flush()
-    return _said(child)
-
-
-def _child(*args: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "bench.peer_child", *args]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-
-
-def _said(child: subprocess.Popen[bytes]) -> Said:
-    assert child.stdout is not None
-    line = child.stdout.readline()
-    if not line:
-        raise RuntimeError("a child of the bench ended early")
-    answer: Said = json.loads(line)
-    return answer

@@ -25,11 +25,17 @@ def cost(path: Path) -> float:
         with socket.create_connection(listener.getsockname()) as sock, path.open("rb") as file:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"cubic")
             sock.setblocking(False)
-            before = _thread_cpu()
+            before = thread_cpu()
             _send(sock, file.fileno(), size)
-            spent = _thread_cpu() - before
+            spent = thread_cpu() - before
         sink.join()
     return spent / (size / 1e9)
+
+
+def thread_cpu() -> float:
+    """User and system CPU seconds that this thread has used so far."""
+    usage = resource.getrusage(resource.RUSAGE_THREAD)
+    return usage.ru_utime + usage.ru_stime
 
 
 def _send(sock: socket.socket, fd: int, size: int) -> None:
@@ -47,11 +53,6 @@ def _drain(listener: socket.socket) -> None:
         place = memoryview(bytearray(_AT_ONCE))
         while connection.recv_into(place):
             pass
-
-
-def _thread_cpu() -> float:
-    usage = resource.getrusage(resource.RUSAGE_THREAD)
-    return usage.ru_utime + usage.ru_stime
 
 
 if __name__ == "__main__":

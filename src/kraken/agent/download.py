@@ -37,7 +37,8 @@ class Download:
         self._runner = runner
         self._store = store
         self._stall_seconds = stall_seconds
-        self._changed = asyncio.Event()
+        self._changed = asyncio.Event()  # for readers, at each piece
+        self._due = asyncio.Event()  # for `run`, when there is something to do
         self._failure: KrakenError | None = None
         self._progress_at = asyncio.get_running_loop().time()
 
@@ -56,7 +57,7 @@ class Download:
         self._runner.demand(+1)
         try:
             while self.blob.held != self.blob.every_piece:
-                await self._next_change()
+                await self._until_due()
                 await self.blob.hash_to_frontier()
             await self._store.finish(self.blob)
             self.finished = True
@@ -121,8 +122,10 @@ class Download:
     def _piece_arrived(self, piece: PieceIndex, role: Role | None, _size: int) -> None:
         if role is not None:
             self.sources[piece] = role
-        self._progress_at = asyncio.get_running_loop().time()
+        self._progress_at = self._runner.now()
         self._wake()
+        if self.blob.held == self.blob.every_piece or self.blob.has_more_to_hash or self._runner.failure is not None:
+            self._due.set()
 
     def _wake(self) -> None:
         self._changed.set()
@@ -131,14 +134,18 @@ class Download:
     async def _wait_for_change(self) -> None:
         await self._changed.wait()
 
-    async def _next_change(self) -> None:
-        """Wait for the next piece. Raises: Unavailable, when there is no progress; what the disk said."""
+    async def _until_due(self) -> None:
+        """Wait until all pieces are here, or the hash of the whole can go on; most pieces are not worth a turn.
+
+        Raises: Unavailable, when there is no progress; what the disk said.
+        """
         if self._runner.failure is not None:
             raise self._runner.failure
         loop = asyncio.get_running_loop()
         with suppress(TimeoutError):
             async with asyncio.timeout(self._stall_seconds / 4):
-                await self._wait_for_change()
+                await self._due.wait()
+        self._due.clear()
         if self._runner.failure is not None:
             raise self._runner.failure
         last = max(self._progress_at, self._runner.payload_at)

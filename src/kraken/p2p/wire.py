@@ -14,8 +14,10 @@ is checked against a limit before anything is allocated for it.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import Any
 
 from kraken.core.errors import Invalid
 
@@ -106,9 +108,11 @@ Message = Flag | Have | Hint | Bitfield | Span | PieceHeader | Extended
 
 _FLAGS = frozenset((Kind.CHOKE, Kind.UNCHOKE, Kind.INTERESTED, Kind.NOT_INTERESTED, Kind.HAVE_ALL, Kind.HAVE_NONE))
 _SPANS = frozenset((Kind.REQUEST, Kind.CANCEL, Kind.REJECT))
-_ONE = struct.Struct(">I")
-_TWO = struct.Struct(">II")
-_THREE = struct.Struct(">III")
+_HINTS = frozenset((Kind.SUGGEST, Kind.ALLOWED_FAST))
+_HAVE = struct.Struct(">BI")
+_PIECE = struct.Struct(">BII")
+_SPAN = struct.Struct(">BIII")
+_PIECE_FRAME = struct.Struct(">IBII")
 _SPAN_FRAME = struct.Struct(">IBIII")
 _HAVE_FRAME = struct.Struct(">IBI")
 _QUEUE = struct.Struct(">H")
@@ -122,76 +126,52 @@ class FrameLimits:
 
     bitfield: int
     piece: int
+    _bounds: dict[int, tuple[int, int]] = field(init=False, repr=False, compare=False)  # by kind
+
+    def __post_init__(self) -> None:
+        bounds = {
+            **dict.fromkeys(_FLAGS, (1, 1)),
+            **dict.fromkeys(_SPANS, (_SPAN.size, _SPAN.size)),
+            **dict.fromkeys((Kind.HAVE, *_HINTS), (_HAVE.size, _HAVE.size)),
+            Kind.PIECE: (PIECE_HEADER_BYTES + 1, PIECE_HEADER_BYTES + self.piece),
+            Kind.BITFIELD: (1, 1 + self.bitfield),
+            Kind.EXTENDED: (2, 2 + MAX_EXTENDED_BYTES),
+        }
+        object.__setattr__(self, "_bounds", {int(kind): each for kind, each in bounds.items()})
 
     def admit(self, kind: int, length: int) -> None:
         """Check a declared frame length before anything is allocated.
 
         Raises: Invalid, for an unknown kind or a frame longer than its kind can be in this swarm.
         """
-        if kind == Kind.PIECE:
-            shortest, longest = PIECE_HEADER_BYTES + 1, PIECE_HEADER_BYTES + self.piece
-        elif kind == Kind.BITFIELD:
-            shortest, longest = 1, 1 + self.bitfield
-        elif kind == Kind.EXTENDED:
-            shortest, longest = 2, 2 + MAX_EXTENDED_BYTES
-        elif kind in _FLAGS:
-            shortest = longest = 1
-        elif kind in _SPANS:
-            shortest = longest = 13
-        elif kind in (Kind.HAVE, Kind.SUGGEST, Kind.ALLOWED_FAST):
-            shortest = longest = 5
-        else:
+        bounds = self._bounds.get(kind)
+        if bounds is None:
             raise Invalid(f"message id {kind} is unknown")
-        if not shortest <= length <= longest:
-            raise Invalid(f"a {Kind(kind).name} frame of {length} bytes; {shortest} to {longest} are possible")
+        if not bounds[0] <= length <= bounds[1]:
+            raise Invalid(f"a {Kind(kind).name} frame of {length} bytes; {bounds[0]} to {bounds[1]} are possible")
 
 
-def decode(frame: bytes | memoryview, length: int) -> Message:
+Frame = bytes | bytearray | memoryview
+
+
+def decode(frame: Frame, length: int) -> Message:
     """One message from its frame, the length prefix left out.
 
     Args: frame, the whole frame, or for a piece its first 9 bytes; length, what the prefix said.
     Raises: Invalid, when the frame cannot be what it says it is.
     """
-    kind = frame[0]
-    body = frame[1:]
+    read = _READERS.get(frame[0])
+    if read is None:
+        raise Invalid(f"message id {frame[0]} is unknown")
     try:
-        if kind == Kind.PIECE:
-            piece, begin = _TWO.unpack(body[:8])
-            return PieceHeader(piece, begin, length - PIECE_HEADER_BYTES)
-        if kind in _SPANS:
-            return Span(Kind(kind), *_THREE.unpack(body))
-        if kind == Kind.HAVE:
-            return Have(_ONE.unpack(body)[0])
-        if kind in _FLAGS:
-            return Flag(Kind(kind))
-        if kind in (Kind.SUGGEST, Kind.ALLOWED_FAST):
-            return Hint(Kind(kind), _ONE.unpack(body)[0])
-        if kind == Kind.BITFIELD:
-            return Bitfield(bytes(body))
-        if kind == Kind.EXTENDED:
-            return Extended(body[0], bytes(body[1:]))
+        return read(frame, length)
     except (struct.error, IndexError) as error:
-        raise Invalid(f"a frame of kind {kind} with {len(body)} bytes") from error
-    raise Invalid(f"message id {kind} is unknown")
+        raise Invalid(f"a frame of kind {frame[0]} with {len(frame) - 1} bytes") from error
 
 
 def encode(message: Message) -> bytes:
     """The bytes of one message; for a piece those of its head, the data follows separately."""
-    match message:
-        case Flag(kind):
-            return PREFIX.pack(1) + bytes([kind])
-        case Have(piece):
-            return _HAVE_FRAME.pack(5, Kind.HAVE, piece)
-        case Hint(kind, piece):
-            return _HAVE_FRAME.pack(5, kind, piece)
-        case Bitfield(payload):
-            return PREFIX.pack(1 + len(payload)) + bytes([Kind.BITFIELD]) + payload
-        case Span(kind, piece, begin, length):
-            return _SPAN_FRAME.pack(13, kind, piece, begin, length)
-        case PieceHeader(piece, begin, length):
-            return PREFIX.pack(PIECE_HEADER_BYTES + length) + bytes([Kind.PIECE]) + _TWO.pack(piece, begin)
-        case Extended(extended_id, payload):
-            return PREFIX.pack(2 + len(payload)) + bytes([Kind.EXTENDED, extended_id]) + payload
+    return _WRITERS[type(message)](message)
 
 
 def encode_have_batch(waiting: int, pieces: list[int]) -> bytes:
@@ -205,3 +185,48 @@ def decode_have_batch(payload: bytes) -> tuple[int, list[int]]:
     if rest or count < 0:
         raise Invalid(f"a kr_have of {len(payload)} bytes")
     return _QUEUE.unpack_from(payload)[0], list(struct.unpack_from(f">{count}I", payload, _QUEUE.size))
+
+
+def _read_piece(frame: Frame, length: int) -> PieceHeader:
+    _, piece, begin = _PIECE.unpack_from(frame)
+    return PieceHeader(piece, begin, length - PIECE_HEADER_BYTES)
+
+
+def _reader_of_span(kind: Kind) -> _Reader:
+    def read(frame: Frame, _length: int) -> Span:
+        _, piece, begin, length = _SPAN.unpack(frame)
+        return Span(kind, piece, begin, length)
+
+    return read
+
+
+def _reader_of_hint(kind: Kind) -> _Reader:
+    return lambda frame, _length: Hint(kind, _HAVE.unpack(frame)[1])
+
+
+def _reader_of_flag(kind: Kind) -> _Reader:
+    flag = Flag(kind)
+    return lambda _frame, _length: flag
+
+
+# By kind and by class, for each piece brings fourteen messages and more. The keys are plain integers: a member of an
+# enumeration takes as long to be looked up as all the rest.
+_Reader = Callable[[Frame, int], Message]
+_READERS: dict[int, _Reader] = {
+    **{int(kind): _reader_of_flag(kind) for kind in _FLAGS},
+    **{int(kind): _reader_of_span(kind) for kind in _SPANS},
+    **{int(kind): _reader_of_hint(kind) for kind in _HINTS},
+    int(Kind.PIECE): _read_piece,
+    int(Kind.HAVE): lambda frame, _length: Have(_HAVE.unpack(frame)[1]),
+    int(Kind.BITFIELD): lambda frame, _length: Bitfield(bytes(frame[1:])),
+    int(Kind.EXTENDED): lambda frame, _length: Extended(frame[1], bytes(frame[2:])),
+}
+_WRITERS: dict[type[Message], Callable[[Any], bytes]] = {
+    Flag: lambda it: PREFIX.pack(1) + bytes([it.kind]),
+    Have: lambda it: _HAVE_FRAME.pack(_HAVE.size, Kind.HAVE, it.piece),
+    Hint: lambda it: _HAVE_FRAME.pack(_HAVE.size, it.kind, it.piece),
+    Bitfield: lambda it: PREFIX.pack(1 + len(it.payload)) + bytes([Kind.BITFIELD]) + it.payload,
+    Span: lambda it: _SPAN_FRAME.pack(_SPAN.size, it.kind, it.piece, it.begin, it.length),
+    PieceHeader: lambda it: _PIECE_FRAME.pack(PIECE_HEADER_BYTES + it.length, Kind.PIECE, it.piece, it.begin),
+    Extended: lambda it: PREFIX.pack(2 + len(it.payload)) + bytes([Kind.EXTENDED, it.extended_id]) + it.payload,
+}

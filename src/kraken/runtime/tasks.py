@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any
 
 from kraken.observability.events import Event
@@ -29,8 +30,7 @@ class Tasks:
         """
         task = asyncio.create_task(self._watch(name, work), name=name)
         self._running.add(task)
-        task.add_done_callback(self._running.discard)
-        task.add_done_callback(lambda _: work.close())  # in case it was cancelled before it began
+        task.add_done_callback(partial(self._ended, work))
         return task
 
     async def close(self) -> None:
@@ -41,6 +41,10 @@ class Tasks:
                 task.cancel()
             await asyncio.gather(*waiting, return_exceptions=True)
             self._running.difference_update(waiting)  # their own callbacks run later, when the loop turns
+
+    def _ended(self, work: Coroutine[Any, Any, object], task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        work.close()  # in case it was cancelled before it began
 
     async def _watch(self, name: str, work: Coroutine[Any, Any, object]) -> None:
         try:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import asyncio
 import threading
+import weakref
 
 import pytest
 
@@ -35,4 +37,54 @@ async def test_submitted_functions_run_at_the_same_time_on_different_threads() -
     second = threads.submit(both.wait)
 
     assert sorted([await first, await second]) == [0, 1]
+    threads.close()
+
+
+async def test_a_job_that_is_cancelled_before_it_begins_never_runs() -> None:
+    threads = FileThreads(workers=1)
+    gate = threading.Event()
+    ran: list[str] = []
+
+    busy = threads.submit(gate.wait, 10)
+    unwanted = threads.submit(ran.append, "unwanted")
+    unwanted.cancel()
+    gate.set()
+    await busy
+    await threads.run(ran.append, "later")
+    threads.close()
+
+    assert ran == ["later"]
+
+
+async def test_close_drops_what_has_not_begun_and_takes_nothing_more() -> None:
+    threads = FileThreads(workers=1)
+    begun, gate = threading.Event(), threading.Event()
+
+    def work() -> str:
+        begun.set()
+        gate.wait(10)
+        return "done"
+
+    running = threads.submit(work)
+    dropped = threads.submit(work)
+    await asyncio.to_thread(begun.wait, 10)
+    asyncio.get_running_loop().run_in_executor(None, gate.set)
+    threads.close()
+
+    assert (await running, dropped.cancelled()) == ("done", True)
+    with pytest.raises(RuntimeError, match="closed"):
+        threads.submit(work)
+
+
+async def test_a_thread_that_has_nothing_to_do_holds_on_to_nothing() -> None:
+    class Thing:
+        def use(self) -> None: ...
+
+    threads, thing = FileThreads(workers=1), Thing()
+    kept = weakref.ref(thing)
+
+    await threads.run(thing.use)
+    del thing
+
+    assert kept() is None
     threads.close()

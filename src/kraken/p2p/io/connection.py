@@ -28,6 +28,7 @@ from kraken.p2p.wire import (
 )
 from kraken.runtime.bandwidth import Traffic
 
+_PIECE = int(Kind.PIECE)
 _SCRATCH_BYTES = 4 * KIB
 _WORTH_WAKING_BYTES = 128 * KIB  # of a block; on a slow link, that is one wake-up instead of one for each packet
 _OVERDUE_SECONDS = 1.0  # so long at most is what has come of a block left unread
@@ -243,34 +244,38 @@ class Connection:
         at = 0
         while not self.closed and self._header is None and self._filled - at >= PREFIX.size:
             (length,) = PREFIX.unpack_from(self._scratch, at)
-            if length == 0:
-                at += PREFIX.size
-                continue
-            needed = self._needed(at, length)
-            if self._filled - at < PREFIX.size + needed:
+            begin = at + PREFIX.size
+            needed = self._needed(begin, length) if length else 0
+            if self._filled - begin < needed:
                 self._make_room(PREFIX.size + needed)
                 break
-            with memoryview(self._scratch) as view, view[at + PREFIX.size : at + PREFIX.size + needed] as frame:
-                message = decode(frame, length)
-            at += PREFIX.size + needed
+            at = begin + needed
+            if not length:
+                continue
+            message = decode(self._scratch[begin:at], length)
             if isinstance(message, PieceHeader):
                 self._begin_block(message)
             else:
                 self._receiver.message_arrived(self, message)
         if self.closed:
             return
-        self._scratch[: self._filled - at] = self._scratch[at : self._filled]
-        self._filled -= at
+        self._drop(at)
         if self._header is not None:
             self._continue_block()
 
+    def _drop(self, count: int) -> None:
+        """The first bytes of the scratch buffer have been read."""
+        if count < self._filled:
+            self._scratch[: self._filled - count] = self._scratch[count : self._filled]
+        self._filled -= count
+
     def _needed(self, at: int, length: int) -> int:
-        """Bytes of the frame that must be in the scratch buffer to read it. Raises: Invalid."""
-        if self._filled - at <= PREFIX.size:
+        """Bytes of the frame that must be in the scratch buffer, from `at` on, to read it. Raises: Invalid."""
+        if self._filled <= at:
             return 1
-        kind = self._scratch[at + PREFIX.size]
+        kind = self._scratch[at]
         self._limits.admit(kind, length)
-        return PIECE_HEADER_BYTES if kind == Kind.PIECE else length
+        return PIECE_HEADER_BYTES if kind == _PIECE else length
 
     def _make_room(self, size: int) -> None:
         if size > len(self._scratch):
@@ -291,8 +296,7 @@ class Connection:
         here = min(self._filled, self._missing)
         if self._place is not None:
             self._place[:here] = self._scratch[:here]
-        self._scratch[: self._filled - here] = self._scratch[here : self._filled]
-        self._filled -= here
+        self._drop(here)
         self._missing -= here
         if self._missing:
             self._wake_from(min(self._missing, _WORTH_WAKING_BYTES))

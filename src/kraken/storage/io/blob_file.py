@@ -215,9 +215,14 @@ class BlobFile:
         """Fill `view` from `offset`, blocking; returns how many bytes there were."""
         return pread_into(self.fd, view, offset)
 
+    @property
+    def has_more_to_hash(self) -> bool:
+        """Whether `hash_to_frontier` would do anything now."""
+        return self._front is not None and self._front.hashed < self.frontier
+
     async def hash_to_frontier(self) -> None:
         """Bring the whole-blob hash up to the first hole. What `write_piece` saw in order costs nothing."""
-        while self._front is not None and self._front.hashed < self.frontier:
+        while self._front is not None and self.has_more_to_hash:
             await self._run(self._front.hash_on, self.fd, self.frontier)
 
     def digest_matches(self) -> bool:
