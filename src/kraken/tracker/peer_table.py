@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush, heapreplace
 from itertools import count
-from math import inf
+from math import floor, inf
 from typing import Generic, TypeVar
 
 import msgspec
@@ -42,7 +42,7 @@ class AnnounceArrived(msgspec.Struct, Generic[Ticket], frozen=True):
     peer: bytes
     role: Role
     zone: str
-    swarms: Sequence[tuple[SwarmAnnounce, Sequence[bytes]]]
+    swarms: Sequence[tuple[SwarmAnnounce, tuple[bytes, ...]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,9 @@ class PeerTable(Generic[Ticket]):
     def __init__(self, settings: AnnounceSettings, rng: random.Random) -> None:
         self._settings = settings
         self._rng = rng
+        self._random = rng.random
+        # A swarm of so many needs no longer interval.
+        self._small = settings.interval_seconds * settings.peers_per_interval_second
         self._rosters: dict[bytes, Roster] = {}
         self._peer_count = 0
         self._held: list[AnnounceArrived[Ticket]] = []
@@ -70,6 +73,7 @@ class PeerTable(Generic[Ticket]):
         # When to look whether a peer is still heard of: a heap. A peer is here once, at a time that it may have
         # outlived since; its number decides between equal times.
         self._watch: list[tuple[float, int, Roster, bytes]] = []
+        self._next_look = inf  # the first time in the heap
         self._numbers = count()
 
     @property
@@ -95,7 +99,7 @@ class PeerTable(Generic[Ticket]):
 
         Returns: the answers that are due; an announce to a young swarm gets its own at a later tick.
         """
-        if self._watch and now >= self._watch[0][0]:
+        if now >= self._next_look:
             self._forget_the_silent(now)
         actions: list[SendReply[Ticket]] = []
         if isinstance(event, AnnounceArrived):
@@ -113,17 +117,21 @@ class PeerTable(Generic[Ticket]):
 
     def next_deadline(self) -> float | None:
         """When a `Tick` is wanted; None while there is nothing to wait for."""
-        deadline = min(self._release, self._watch[0][0]) if self._watch else self._release
-        return None if deadline == inf else deadline
+        if self._next_look < self._release:
+            return self._next_look
+        return self._release if self._release < inf else None
 
     def _interval_of(self, event: AnnounceArrived[Ticket]) -> float:
         """Seconds until this peer is to announce again: what the largest of its swarms asks for."""
         largest = 0
         for announced, _origins in event.swarms:
             roster = self._rosters.get(announced.swarm)
-            if roster is not None and len(roster) > largest:
-                largest = len(roster)
-        return max(self._settings.interval_seconds, largest / self._settings.peers_per_interval_second)
+            if roster is not None and len(roster.peers) > largest:
+                largest = len(roster.peers)
+        settings = self._settings
+        if largest <= self._small:
+            return settings.interval_seconds
+        return largest / settings.peers_per_interval_second
 
     def _admit(self, event: AnnounceArrived[Ticket], now: float, expires: float) -> bool:
         """Note the peer in its swarms. Returns: whether its answer is to be held."""
@@ -143,6 +151,7 @@ class PeerTable(Generic[Ticket]):
                 roster.add(peer, Listed(number, now, event.role, event.zone), expires, announced.complete)
                 self._peer_count += 1
                 heappush(self._watch, (expires, number, roster, peer))
+                self._next_look = self._watch[0][0]
             if announced.want and now - roster.born < self._settings.young_seconds:
                 held = self._settings.hold_seconds > 0
         return held
@@ -155,27 +164,32 @@ class PeerTable(Generic[Ticket]):
         return roster
 
     def _answer(self, event: AnnounceArrived[Ticket], interval: float) -> SendReply[Ticket]:
-        swarms = [(asked.swarm, self._hand_out(asked, origins, event)) for asked, origins in event.swarms]
+        swarms = []
+        for asked, origins in event.swarms:
+            swarms.append((asked.swarm, self._hand_out(asked, origins, event)))
         return SendReply(event.ticket, joined_reply(interval, swarms))
 
     def _hand_out(
-        self, asked: SwarmAnnounce, origins: Sequence[bytes], event: AnnounceArrived[Ticket]
+        self, asked: SwarmAnnounce, origins: tuple[bytes, ...], event: AnnounceArrived[Ticket]
     ) -> Sequence[bytes]:
         """Random peers, and a few origins among them at a random place, so that few lists begin with them."""
         if asked.left or not asked.want:
             return ()
-        roster = self._rosters.get(asked.swarm)
-        dealt = (
-            []
-            if roster is None
-            else roster.deal(min(asked.want, self._settings.peers), event.peer, event.zone, self._settings.crossing)
-        )
+        settings, roster, random = self._settings, self._rosters.get(asked.swarm), self._random
+        dealt: list[bytes] = []
+        if roster is not None:
+            count = asked.want
+            if count > settings.peers:
+                count = settings.peers
+            dealt = roster.deal(count, event.peer, event.zone, settings.crossing)
         if event.role is _AGENT:
-            first = int(self._rng.random() * len(origins))
-            some = (*origins[first:], *origins[:first])[: self._settings.origins]  # neighbours in a circle
-            if roster is not None and roster.has_any(some):
+            first = floor(random() * len(origins))
+            some = origins[first : first + settings.origins]
+            if len(some) < settings.origins:
+                some += origins[: min(first, settings.origins - len(some))]  # neighbours in a circle
+            if roster is not None and not roster.places.keys().isdisjoint(some):
                 some = tuple(origin for origin in some if origin not in dealt)
-            place = int(self._rng.random() * (len(dealt) + 1))
+            place = floor(random() * (len(dealt) + 1))
             dealt[place:place] = some
         return dealt
 
@@ -189,6 +203,7 @@ class PeerTable(Generic[Ticket]):
             heappop(self._watch)
             if expires is not None:
                 self._remove(roster, peer)
+        self._next_look = self._watch[0][0] if self._watch else inf
 
     def _remove(self, roster: Roster, peer: bytes) -> None:
         roster.remove(peer)
@@ -198,3 +213,4 @@ class PeerTable(Generic[Ticket]):
         if len(self._watch) > 2 * self._peer_count + _STALE_WATCHES:
             self._watch = [watch for watch in self._watch if watch[2].expires(watch[3], watch[1]) is not None]
             heapify(self._watch)
+            self._next_look = self._watch[0][0] if self._watch else inf

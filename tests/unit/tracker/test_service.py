@@ -16,7 +16,7 @@ from kraken.core.metainfo import Metainfo
 from kraken.core.peers import Address, Role
 from kraken.observability.metrics import Metrics
 from kraken.runtime.clock import SystemClock
-from kraken.tracker.messages import AnnounceRequest, SwarmAnnounce, decode_reply
+from kraken.tracker.messages import AnnounceRequest, SwarmAnnounce, decode_reply, decode_request, encode
 from kraken.tracker.service import AnnounceDesk, MetainfoRelay, TrackerService, peer_table
 from kraken.tracker.settings import AnnounceSettings
 
@@ -116,8 +116,8 @@ async def a_reply(remote: str, *, trust: bool = False, host: str | None = None, 
             first = AnnounceRequest(b"1" * 20, host, 6000, Role.AGENT, "", [SwarmAnnounce(digest, SWARM, 5)])
             second = AnnounceRequest(b"2" * 20, None, 6000, Role.AGENT, "", [SwarmAnnounce(DIGEST, SWARM, 5)])
             replies: list[bytes] = []
-            service.announce(first, remote, replies.append)
-            service.announce(second, "10.0.0.2", replies.append)
+            service.announce(*decode_request(encode(first)), remote, replies.append)
+            service.announce(*decode_request(encode(second)), "10.0.0.2", replies.append)
         finally:
             desk.close()
     return decode_reply(replies[1]).swarms[0].peers[0].host
@@ -162,7 +162,7 @@ class Crowd:
         swarms = [SwarmAnnounce(DIGEST, self.swarm, 5)]
         for number in range(3):
             request = AnnounceRequest(bytes([number]) * 20, None, 6000, Role.AGENT, "", swarms)
-            service.announce(request, f"10.0.0.{number}", partial(self._take, number))
+            service.announce(*decode_request(encode(request)), f"10.0.0.{number}", partial(self._take, number))
 
     def heard(self, number: int) -> set[str]:
         """The hosts that a peer heard of."""
