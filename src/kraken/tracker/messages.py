@@ -105,7 +105,8 @@ _PAIR: Final = b"\x92"
 _PEER_ID: Final = bytes((0xC4, PEER_ID_BYTES))
 _REQUEST_BEGINS: Final = b"\x96" + _PEER_ID
 _ENTRY_BEGINS: Final = b"\x94" + _PEER_ID
-_PEER_ID_ENDS: Final = len(_REQUEST_BEGINS) + PEER_ID_BYTES
+_PEER_ID_BEGINS: Final = len(_REQUEST_BEGINS)
+_PEER_ID_ENDS: Final = _PEER_ID_BEGINS + PEER_ID_BYTES
 _REPLY: Final = struct.Struct(">2sd")
 _REPLY_BEGINS: Final = _PAIR + b"\xcb"
 _SWARM_BEGINS: Final = _PAIR + bytes((0xC4, SWARM_ID_BYTES))
@@ -137,8 +138,7 @@ def joined_reply(interval: float, swarms: Sequence[tuple[bytes, Sequence[bytes]]
     """
     parts = [_REPLY.pack(_REPLY_BEGINS, interval), _ARRAYS[len(swarms)]]
     for swarm, peers in swarms:
-        parts.append(_SWARM_BEGINS + swarm + _ARRAYS[len(peers)])
-        parts += peers
+        parts += [_SWARM_BEGINS, swarm, _ARRAYS[len(peers)], *peers]
     return b"".join(parts)
 
 
@@ -153,7 +153,7 @@ def decode_request(data: bytes) -> tuple[bytes, Announcement]:
     Raises: Invalid, when the bytes are anything else, or longer than an announce may be.
     """
     if len(data) < _MAX_REMEMBERED_BYTES and data.startswith(_REQUEST_BEGINS):
-        return data[len(_REQUEST_BEGINS) : _PEER_ID_ENDS], _remembered[data[_PEER_ID_ENDS:]]
+        return data[_PEER_ID_BEGINS:_PEER_ID_ENDS], _remembered[data[_PEER_ID_ENDS:]]
     if len(data) > MAX_ANNOUNCE_BYTES:
         raise Invalid(f"an announce of {len(data)} bytes; {MAX_ANNOUNCE_BYTES} is the limit")
     return _decoded(data)

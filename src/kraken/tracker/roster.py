@@ -28,18 +28,52 @@ class Listed(msgspec.Struct, frozen=True, gc=False):
     zone: str
 
 
-class ZonePeers:
-    """The peers of one zone, in an order that is random at every moment."""
+class Deck:
+    """Peers in an order that is random at every moment: `peers`, and in `places` where each of them is. To be read."""
 
-    __slots__ = ("peers", "places")
+    __slots__ = ("_rng", "peers", "places")
 
-    def __init__(self) -> None:
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
         self.peers: list[bytes] = []
         self.places: dict[bytes, int] = {}
 
-    def add(self, peer: bytes, rng: random.Random) -> None:
+    def __len__(self) -> int:
+        return len(self.peers)
+
+    def __contains__(self, peer: bytes) -> bool:
+        return peer in self.places
+
+    def deal(self, count: int, asking: bytes) -> list[bytes]:
+        """At most `count` random peers, in random order; never the one that asks."""
+        peers, random = self.peers, self._rng.random
+        total = len(peers)
+        if not total:
+            return []
+        drawn = count + 1 if count < total else total  # one more, for who asks may be among them
+        step = 1 + floor(random() * (total // drawn))
+        first = floor(random() * total)
+        end = first + drawn * step  # at most once around, so that nobody is met twice
+        dealt = peers[first:end:step]
+        if end > total:
+            dealt += peers[(first - total) % step : end - total : step]
+        own = self.places.get(asking)
+        if own is not None:
+            distance = (own - first) % total
+            if not distance % step and distance < end - first:
+                del dealt[distance // step]
+        del dealt[count:]
+        return dealt
+
+
+class ZonePeers(Deck):
+    """The peers of one zone."""
+
+    __slots__ = ()
+
+    def add(self, peer: bytes) -> None:
         """Add one that is not here."""
-        place, end = floor(rng.random() * (len(self.peers) + 1)), len(self.peers)
+        place, end = floor(self._rng.random() * (len(self.peers) + 1)), len(self.peers)
         self.peers.append(peer)
         self._put(self.peers[place], end)
         self._put(peer, place)
@@ -54,44 +88,23 @@ class ZonePeers:
         self.places[peer] = place
 
 
-class Roster:
+class Roster(Deck):
     """The peers of one swarm, each an encoded `PeerEntry`. `digest` is of what, as the first said; a peer may lie.
 
-    `peers` and `places` are to be read: all of them in their order, and where each of them is.
+    Until `young_until` who announces itself waits for others; the table sets it.
     """
 
-    __slots__ = (
-        "_complete",
-        "_expires",
-        "_listed",
-        "_random",
-        "_rng",
-        "_zones",
-        "born",
-        "digest",
-        "peers",
-        "places",
-        "swarm",
-    )
+    __slots__ = ("_complete", "_expires", "_listed", "_zones", "born", "digest", "swarm", "young_until")
 
     def __init__(self, swarm: bytes, digest: str, born: float, rng: random.Random) -> None:
+        super().__init__(rng)
         self.swarm = swarm
         self.digest = digest
-        self.born = born
-        self._rng = rng
-        self._random = rng.random
-        self.places: dict[bytes, int] = {}
-        self.peers: list[bytes] = []
+        self.born = self.young_until = born
         self._listed: list[Listed] = []
         self._expires = array("d")
         self._complete = bytearray()
         self._zones: dict[str, ZonePeers] = {}
-
-    def __len__(self) -> int:
-        return len(self.peers)
-
-    def __contains__(self, peer: bytes) -> bool:
-        return peer in self.places
 
     @property
     def complete_count(self) -> int:
@@ -120,7 +133,7 @@ class Roster:
         self._expires[place], self._complete[place] = expires, complete
         self.places[peer] = place
         if listed.zone:
-            self._zones.setdefault(listed.zone, ZonePeers()).add(peer, self._rng)
+            self._zones.setdefault(listed.zone, ZonePeers(self._rng)).add(peer)
 
     def remove(self, peer: bytes) -> None:
         """Take a listed peer off the list."""
@@ -137,41 +150,18 @@ class Roster:
         place = self.places.get(peer)
         return None if place is None or self._listed[place].number != number else self._expires[place]
 
-    def deal(self, count: int, asking: bytes, zone: str = "", crossing: int = 0) -> list[bytes]:
-        """At most `count` random peers, in random order; never the one that asks.
-
-        Args: zone, where the one that asks is: at most `crossing` are of elsewhere, as long as there are enough others.
-        """
-        dealt = self._sample(self.peers, self.places, count, asking)
-        near = self._zones.get(zone) if zone else None
+    def deal_near(self, count: int, asking: bytes, zone: str, crossing: int) -> list[bytes]:
+        """The same for one in a zone: at most `crossing` are of elsewhere, as long as there are enough others."""
+        dealt = self.deal(count, asking)
+        near = self._zones.get(zone)
         if near is None or len(near.peers) == len(self.peers):
             return dealt
         far = [peer for peer in dealt if peer not in near.places]
         if len(far) > crossing:
-            dealt = self._sample(near.peers, near.places, count - crossing, asking)
+            dealt = near.deal(count - crossing, asking)
             far = self._rng.sample(far, min(count - len(dealt), len(far)))
             place = floor(self._rng.random() * (len(dealt) + 1))
             dealt[place:place] = far
-        return dealt
-
-    def _sample(self, peers: list[bytes], places: dict[bytes, int], count: int, asking: bytes) -> list[bytes]:
-        """At most `count` of peers that stand in random order, without the one that asks. Args: places, of each."""
-        total = len(peers)
-        if not total:
-            return []
-        drawn = count + 1 if count < total else total  # one more, for who asks may be among them
-        step = 1 + floor(self._random() * (total // drawn))
-        first = floor(self._random() * total)
-        end = first + drawn * step  # at most once around, so that nobody is met twice
-        dealt = peers[first:end:step]
-        if end > total:
-            dealt += peers[(first - total) % step : end - total : step]
-        own = places.get(asking)
-        if own is not None:
-            distance = (own - first) % total
-            if not distance % step and distance < end - first:
-                del dealt[distance // step]
-        del dealt[count:]
         return dealt
 
     def __iter__(self) -> Iterator[tuple[bytes, Listed, float, bool]]:

@@ -19,7 +19,7 @@ from kraken.observability.metrics import Metrics
 from kraken.runtime.clock import Clock
 from kraken.tracker.live_view import SwarmsView, SwarmView, swarm_view, swarms_view
 from kraken.tracker.messages import Announcement, PeerEntry, SwarmAnnounce, encode, joined_entry
-from kraken.tracker.peer_table import AnnounceArrived, PeerTable, SendReply, Tick
+from kraken.tracker.peer_table import AnnounceArrived, OriginChoices, PeerTable, SendReply, Tick, origin_choices
 from kraken.tracker.settings import AnnounceSettings
 
 _ENTRY_OVERHEAD = 512
@@ -161,9 +161,9 @@ class TrackerService:
         self._desk = desk
         self._origins = origins
         self._replicas = replicas
-        self._trust_announced_host = settings.trust_announced_host
+        self._settings = settings
         self._known_owners: dict[str, tuple[bytes, ...]] = {}
-        self._told: dict[Announcement, list[tuple[SwarmAnnounce, tuple[bytes, ...]]]] = {}
+        self._told: dict[Announcement, list[tuple[SwarmAnnounce, OriginChoices]]] = {}
 
     def announce(self, peer_id: bytes, said: Announcement, remote: str, answer: Answer) -> None:
         """Call `answer` with the encoded answer to an announce, now or a little later.
@@ -171,7 +171,7 @@ class TrackerService:
         Args: remote, the address at the other end of the connection.
         Raises: Invalid, when a part of it is malformed.
         """
-        if self._trust_announced_host and said.host is not None:
+        if self._settings.trust_announced_host and said.host is not None:
             host = encode(Address(said.host, said.port).host)
         else:
             host = _hosts[remote]
@@ -189,9 +189,10 @@ class TrackerService:
         """See `AnnounceDesk.swarm`."""
         return self._desk.swarm(swarm, self._owners, limit)
 
-    def _with_origins(self, said: Announcement) -> list[tuple[SwarmAnnounce, tuple[bytes, ...]]]:
+    def _with_origins(self, said: Announcement) -> list[tuple[SwarmAnnounce, OriginChoices]]:
         """The swarms of an announcement, and the origins of each. What was found is kept for a moment."""
-        found = [(swarm, self._origins_for(swarm)) for swarm in said.swarms]
+        count = self._settings.origins
+        found = [(swarm, origin_choices(self._origins_for(swarm), count)) for swarm in said.swarms]
         if len(self._told) >= _MAX_TOLD:
             self._told.clear()
         self._forget_soon()

@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from kraken.core.peers import Role
 from kraken.tracker.messages import AnnounceReply, PeerEntry, SwarmAnnounce, decode_reply, encode
-from kraken.tracker.peer_table import AnnounceArrived, PeerTable, SendReply, Tick
+from kraken.tracker.peer_table import AnnounceArrived, PeerTable, SendReply, Tick, origin_choices
 from kraken.tracker.settings import AnnounceSettings
 
 DIGEST = "sha256:" + "0" * 64
@@ -31,7 +31,7 @@ def a_table(settings_: AnnounceSettings = AT_ONCE, seed: int = 1) -> PeerTable[i
 
 
 def announced(who: PeerEntry, *swarms: SwarmAnnounce, ticket: int = 0) -> AnnounceArrived[int]:
-    origins = tuple(map(encode, ORIGINS))
+    origins = origin_choices(tuple(map(encode, ORIGINS)), AT_ONCE.origins)
     return AnnounceArrived(ticket, encode(who), Role(who.role), "", [(swarm, origins) for swarm in swarms])
 
 
