@@ -188,6 +188,15 @@ def test_origins_are_handed_to_agents_only_and_each_once() -> None:
     assert len(peers) == len(set(peers)) == 3
 
 
+def test_an_origin_is_named_with_its_neighbours_in_a_circle_and_with_no_other() -> None:
+    a, b, c = (encode(origin) for origin in ORIGINS)
+
+    assert origin_choices((a, b, c), 2) == ((a, b), (b, c), (c, a))
+    assert origin_choices((a, b), 3) == ((a, b), (b, a))
+    assert origin_choices((a, b), 0) == ((), ())
+    assert origin_choices((), 2) == ()
+
+
 def test_the_interval_grows_with_the_largest_swarm_of_the_announce() -> None:
     table = a_table(AnnounceSettings(hold_seconds=0, interval_seconds=2, peers_per_interval_second=10))
     for number in range(50):
