@@ -1,4 +1,7 @@
-"""What an announce says, and what it is answered. MessagePack arrays; every length is bounded."""
+"""What an announce says, and what it is answered. MessagePack arrays; every length is bounded.
+
+The agents of a crowd say the same, but for their peer ids: that is admitted once, and remembered by its bytes.
+"""
 
 from __future__ import annotations
 

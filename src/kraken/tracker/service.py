@@ -30,6 +30,8 @@ _OWNERS_SECONDS = 0.5
 
 _MAX_KNOWN_OWNERS = 20_000
 _MAX_TOLD = 1024
+"""Announcements whose origins are known. Those of a crowd are one."""
+
 _KNOWN_HOSTS = 32_768
 
 Answer = Callable[[bytes], None]
