@@ -51,15 +51,19 @@ class CountFamily(Collector):
 class Spread:
     """One histogram of a family."""
 
-    __slots__ = ("_bounds", "counts", "total")
+    __slots__ = ("_bounds", "_first", "counts", "total")
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self._bounds = bounds
+        self._first = bounds[0]
         self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
 
     def observe(self, value: float) -> None:
-        self.counts[bisect_left(self._bounds, value)] += 1
+        if value <= self._first:  # nearly all, where it must be cheap
+            self.counts[0] += 1
+        else:
+            self.counts[bisect_left(self._bounds, value)] += 1
         self.total += value
 
 

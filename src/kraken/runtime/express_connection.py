@@ -111,20 +111,21 @@ class ExpressConnection(asyncio.Protocol):
         if self._proceeding:
             return  # an answer came at once: the loop below goes on
         self._proceeding = True
+        lane = self._lane
         while self._buffer and self._asked_at is None and not self._stuffed:
-            found = self._lane.read(self._buffer)
-            if isinstance(found, NotYet):
+            found = lane.read(self._buffer)
+            if not isinstance(found, tuple):  # to ask for an enumeration is slow
                 self._wait_or_lend(found)
                 break
             body, length, keep = found
             self._buffer = self._buffer[length:]
-            self._keep = keep and not self._lane.draining
+            self._keep = keep and not lane.draining
             self._expecting = False
             self._asked_at = self._loop.time()
             try:
-                self._lane.handle(body, self._remote, self._answer)
+                lane.handle(body, self._remote, self._answer)
             except Exception as error:  # noqa: BLE001 - the lane tells errors of ours from bugs, and logs those
-                self._send(self._lane.failure(error, self._keep), self._loop.time())
+                self._send(lane.failure(error, self._keep), self._loop.time())
         self._proceeding = False
         if self._buffer or self._paused:
             self._read_on(not self._buffer or (self._asked_at is None and not self._stuffed))

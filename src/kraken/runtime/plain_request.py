@@ -8,9 +8,11 @@ differently.
 from __future__ import annotations
 
 import re
+import sys
 from enum import Enum
-from functools import lru_cache
 from typing import Final
+
+from kraken.core.memo import Memo
 
 MAX_HEAD_BYTES: Final = 2048
 
@@ -46,21 +48,27 @@ class PlainReader:
     def __init__(self, path: str, max_body_bytes: int) -> None:
         self._line = f"POST {path} HTTP/1.1\r\n".encode()
         self._max_body_bytes = max_body_bytes
-        self._head = lru_cache(_KNOWN_HEADS)(self._read_head)
+        self._heads = Memo(self._read_head, _KNOWN_HEADS)
+        # What a crowd says differs in the body alone, so the head before is likely this one, too.
+        self._last, self._last_end, self._last_keep_alive = self._line, sys.maxsize, True
 
     def read(self, data: bytes) -> PlainRequest | NotYet:
         """The request with which the bytes begin; more may be behind it."""
+        last, end = self._last, self._last_end
+        if len(data) >= end and data.startswith(last):
+            return data[len(last) : end], end, self._last_keep_alive
         if not data.startswith(self._line):
             return NotYet.INCOMPLETE if self._line.startswith(data) else NotYet.OTHER
         end = data.find(_END, 0, MAX_HEAD_BYTES)
         if end < 0:
             return NotYet.INCOMPLETE if len(data) < MAX_HEAD_BYTES else NotYet.OTHER
         begin = end + len(_END)
-        head = self._head(data[:begin])
+        head = self._heads[data[:begin]]
         if head is None:
             return NotYet.OTHER
         body_length, keep_alive = head
         end = begin + body_length
+        self._last, self._last_end, self._last_keep_alive = data[:begin], end, keep_alive
         return (data[begin:end], end, keep_alive) if len(data) >= end else NotYet.INCOMPLETE
 
     def _read_head(self, head: bytes) -> tuple[int, bool] | None:

@@ -57,8 +57,8 @@ class ExpressLane:
         self._one_closed = asyncio.Event()
         self._ok = guard.metrics.http_requests.labels(route=route.path, method="POST", status="200")
         self._seconds = guard.metrics.http_request_seconds.labels(route=route.path)
-        self._head = b""
-        self._head_until = 0.0
+        self._heads: dict[int, bytes] = {}
+        self._heads_until = 0.0
 
     def __call__(self) -> asyncio.Protocol:
         return ExpressConnection(self)
@@ -76,11 +76,15 @@ class ExpressLane:
         """Count an answer. Returns: all of it, around `body`. Args: keep, whether the connection stays open."""
         self._ok.inc()
         self._seconds.observe(seconds)
-        if now >= self._head_until:
-            self._head_until = now + 1.0
-            fields = f"Server: kraken\r\nDate: {formatdate(usegmt=True)}\r\nContent-Type: {self._content_type}\r\n"
-            self._head = f"HTTP/1.1 200 OK\r\n{fields}Content-Length: ".encode()
-        return b"%b%d\r\n%b\r\n%b" % (self._head, len(body), b"" if keep else _CLOSING, body)
+        if not keep:
+            return b"%b%b\r\n%b" % (self._head(len(body)), _CLOSING, body)
+        if now >= self._heads_until:
+            self._heads.clear()
+            self._heads_until = now + 1.0
+        head = self._heads.get(len(body))
+        if head is None:
+            head = self._heads[len(body)] = self._head(len(body)) + b"\r\n"
+        return head + body
 
     def failure(self, error: Exception, keep: bool) -> bytes:
         """Count an answer that tells of an error. Returns: all of it. Args: see `success`."""
@@ -108,6 +112,11 @@ class ExpressLane:
         for connection in tuple(self._connections):
             if not connection.lent:
                 connection.abort()
+
+    def _head(self, length: int) -> bytes:
+        """The status and the fields of an answer whose body has this length; more fields may follow."""
+        about = f"Content-Type: {self._content_type}\r\nContent-Length: {length}\r\n"
+        return f"HTTP/1.1 200 OK\r\nServer: kraken\r\nDate: {formatdate(usegmt=True)}\r\n{about}".encode()
 
 
 def _rendered(response: web.Response) -> bytes:

@@ -11,7 +11,7 @@ from kraken.p2p.announces import Announce
 from kraken.sim.clock import VirtualClock
 from kraken.sim.host import NEVER, Host
 from kraken.tracker.messages import AnnounceReply, PeerEntry, SwarmAnnounce, decode_reply, encode
-from kraken.tracker.peer_table import AnnounceArrived, PeerTable, SendReply, Tick
+from kraken.tracker.peer_table import AnnounceArrived, PeerTable, SendReply, Tick, origin_choices
 from kraken.tracker.settings import AnnounceSettings
 
 PEERS_WANTED = 20
@@ -37,7 +37,7 @@ class Desk:
         self._service = service
         self._latency = latency
         self._answered = answered
-        self._origins = tuple(map(encode, origins))
+        self._origins = origin_choices(tuple(map(encode, origins)), settings.origins)
         self._free = 0.0
         self._timer = NEVER
 

@@ -67,7 +67,8 @@ class TrackerRoutes:
 
     def _take(self, body: bytes, remote: str, answer: Answer) -> None:
         try:
-            self._service.announce(decode_request(body), remote, answer)
+            peer_id, said = decode_request(body)
+            self._service.announce(peer_id, said, remote, answer)
         except BaseException:
             self._failed.inc()
             raise

@@ -1,4 +1,7 @@
-"""What an announce says, and what it is answered. MessagePack arrays; every length is bounded."""
+"""What an announce says, and what it is answered. MessagePack arrays; every length is bounded.
+
+The agents of a crowd say the same, but for their peer ids: that is admitted once, and remembered by its bytes.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from typing import Annotated, Final
 import msgspec
 
 from kraken.core.errors import Invalid
+from kraken.core.memo import Memo
 from kraken.core.metainfo import SWARM_ID_BYTES
 from kraken.core.peers import PEER_ID_BYTES, Role
 
@@ -57,6 +61,20 @@ class AnnounceRequest(msgspec.Struct, array_like=True, frozen=True):
     swarms: Annotated[list[SwarmAnnounce], msgspec.Meta(max_length=MAX_SWARMS)]
 
 
+class Announcement(msgspec.Struct, frozen=True, eq=False):
+    """What an announce says beside who it is that speaks; a crowd says the same, and has one of these.
+
+    `entry_ends` is how the speaker's own `PeerEntry` ends when it is encoded: with port and role.
+    """
+
+    host: str | None
+    port: int
+    role: Role
+    zone: str
+    swarms: list[SwarmAnnounce]
+    entry_ends: bytes
+
+
 class PeerEntry(msgspec.Struct, array_like=True, frozen=True):
     """A peer that can be dialled."""
 
@@ -87,6 +105,11 @@ _peers = msgspec.msgpack.Decoder(PeerEntry)
 
 # Source: MessagePack specification: fixarray, array 16, bin 8, float 64.
 _PAIR: Final = b"\x92"
+_PEER_ID: Final = bytes((0xC4, PEER_ID_BYTES))
+_REQUEST_BEGINS: Final = b"\x96" + _PEER_ID
+_ENTRY_BEGINS: Final = b"\x94" + _PEER_ID
+_PEER_ID_BEGINS: Final = len(_REQUEST_BEGINS)
+_PEER_ID_ENDS: Final = _PEER_ID_BEGINS + PEER_ID_BYTES
 _REPLY: Final = struct.Struct(">2sd")
 _REPLY_BEGINS: Final = _PAIR + b"\xcb"
 _SWARM_BEGINS: Final = _PAIR + bytes((0xC4, SWARM_ID_BYTES))
@@ -96,8 +119,19 @@ _ARRAYS: Final = tuple(
 """What stands before the elements of an array of so many."""
 
 
-def encode(message: AnnounceRequest | AnnounceReply | PeerEntry) -> bytes:
+_MAX_REMEMBERED_BYTES: Final = 512
+"""More than an announce of two swarms. A node that is in more of them says what no other says."""
+
+_REMEMBERED: Final = 1024
+
+
+def encode(message: AnnounceRequest | AnnounceReply | PeerEntry | str) -> bytes:
     return _encoder.encode(message)
+
+
+def joined_entry(peer_id: bytes, host: bytes, announcement: Announcement) -> bytes:
+    """The encoded `PeerEntry` of who announced this. Args: host, encoded."""
+    return b"".join((_ENTRY_BEGINS, peer_id, host, announcement.entry_ends))
 
 
 def joined_reply(interval: float, swarms: Sequence[tuple[bytes, Sequence[bytes]]]) -> bytes:
@@ -107,7 +141,7 @@ def joined_reply(interval: float, swarms: Sequence[tuple[bytes, Sequence[bytes]]
     """
     parts = [_REPLY.pack(_REPLY_BEGINS, interval), _ARRAYS[len(swarms)]]
     for swarm, peers in swarms:
-        parts += (_SWARM_BEGINS, swarm, _ARRAYS[len(peers)], *peers)
+        parts += [_SWARM_BEGINS, swarm, _ARRAYS[len(peers)], *peers]
     return b"".join(parts)
 
 
@@ -116,17 +150,32 @@ def decode_peer(encoded: bytes) -> PeerEntry:
     return _peers.decode(encoded)
 
 
-def decode_request(data: bytes) -> AnnounceRequest:
-    """Admit an announce.
+def decode_request(data: bytes) -> tuple[bytes, Announcement]:
+    """Admit an announce. Returns: the peer id of who speaks, and what it says.
 
     Raises: Invalid, when the bytes are anything else, or longer than an announce may be.
     """
+    if len(data) < _MAX_REMEMBERED_BYTES and data.startswith(_REQUEST_BEGINS):
+        return data[_PEER_ID_BEGINS:_PEER_ID_ENDS], _remembered[data[_PEER_ID_ENDS:]]
     if len(data) > MAX_ANNOUNCE_BYTES:
         raise Invalid(f"an announce of {len(data)} bytes; {MAX_ANNOUNCE_BYTES} is the limit")
+    return _decoded(data)
+
+
+def _announcement(behind_the_peer_id: bytes) -> Announcement:
+    return _decoded(_REQUEST_BEGINS + bytes(PEER_ID_BYTES) + behind_the_peer_id)[1]
+
+
+def _decoded(data: bytes) -> tuple[bytes, Announcement]:
     try:
-        return _requests.decode(data)
+        said = _requests.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Invalid(f"this is not an announce: {error}") from error
+    entry_ends = _encoder.encode(said.port) + _encoder.encode(said.role)
+    return said.peer_id, Announcement(said.host, said.port, said.role, said.zone, said.swarms, entry_ends)
+
+
+_remembered = Memo(_announcement, _REMEMBERED)
 
 
 def decode_reply(data: bytes) -> AnnounceReply:

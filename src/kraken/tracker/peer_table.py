@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush, heapreplace
 from itertools import count
-from math import inf
+from math import floor, inf
 from typing import Generic, TypeVar
 
 import msgspec
@@ -27,6 +27,9 @@ _STALE_WATCHES = 1000
 
 _AGENT = Role.AGENT  # looked up once: each look at a member of an enumeration costs
 
+OriginChoices = tuple[tuple[bytes, ...], ...]
+"""The origins that may be handed out together, each an encoded `PeerEntry`: one choice of these is made each time."""
+
 Ticket = TypeVar("Ticket")
 """Tells the caller whose announce it was; the table only gives it back."""
 
@@ -34,15 +37,21 @@ Ticket = TypeVar("Ticket")
 class AnnounceArrived(msgspec.Struct, Generic[Ticket], frozen=True):
     """A peer announced itself.
 
-    `peer` is what others are told of it, an encoded `PeerEntry`, and so are the origins beside each swarm: those that
-    own its blob and can be reached.
+    `peer` is what others are told of it, an encoded `PeerEntry`. Beside each swarm stand its origins, see
+    `origin_choices`.
     """
 
     ticket: Ticket
     peer: bytes
     role: Role
     zone: str
-    swarms: Sequence[tuple[SwarmAnnounce, Sequence[bytes]]]
+    swarms: Sequence[tuple[SwarmAnnounce, OriginChoices]]
+
+
+def origin_choices(origins: tuple[bytes, ...], count: int) -> OriginChoices:
+    """What can be made of the origins that own a blob and can be reached: `count` neighbours in a circle, or all."""
+    circle, count = origins + origins, min(count, len(origins))
+    return tuple(circle[first : first + count] for first in range(len(origins)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +79,7 @@ class PeerTable(Generic[Ticket]):
         # When to look whether a peer is still heard of: a heap. A peer is here once, at a time that it may have
         # outlived since; its number decides between equal times.
         self._watch: list[tuple[float, int, Roster, bytes]] = []
+        self._next_look = inf  # the first time in the heap
         self._numbers = count()
 
     @property
@@ -95,40 +105,46 @@ class PeerTable(Generic[Ticket]):
 
         Returns: the answers that are due; an announce to a young swarm gets its own at a later tick.
         """
-        if self._watch and now >= self._watch[0][0]:
+        if now >= self._next_look:
             self._forget_the_silent(now)
-        actions: list[SendReply[Ticket]] = []
-        if isinstance(event, AnnounceArrived):
-            interval = self._interval_of(event)
-            if self._admit(event, now, now + interval * self._settings.missed_intervals):
-                self._held.append(event)
-                self._release = min(self._release, now + self._settings.hold_seconds)
-            else:
-                actions.append(self._answer(event, interval))
+        due = self._arrived(event, now) if isinstance(event, AnnounceArrived) else []
         if now >= self._release:
-            actions += [self._answer(held, self._interval_of(held)) for held in self._held]
+            due += [self._answer(held, self._interval_of(held)) for held in self._held]
             self._held.clear()
             self._release = inf
-        return actions
+        return due
 
     def next_deadline(self) -> float | None:
         """When a `Tick` is wanted; None while there is nothing to wait for."""
-        deadline = min(self._release, self._watch[0][0]) if self._watch else self._release
-        return None if deadline == inf else deadline
+        if self._next_look < self._release:
+            return self._next_look
+        return self._release if self._release < inf else None
+
+    def _arrived(self, event: AnnounceArrived[Ticket], now: float) -> list[SendReply[Ticket]]:
+        interval = self._interval_of(event)
+        if not self._admit(event, now, now + interval * self._settings.missed_intervals):
+            return [self._answer(event, interval)]
+        self._held.append(event)
+        self._release = min(self._release, now + self._settings.hold_seconds)
+        return []
 
     def _interval_of(self, event: AnnounceArrived[Ticket]) -> float:
         """Seconds until this peer is to announce again: what the largest of its swarms asks for."""
         largest = 0
-        for announced, _origins in event.swarms:
+        for announced, _choices in event.swarms:
             roster = self._rosters.get(announced.swarm)
-            if roster is not None and len(roster) > largest:
-                largest = len(roster)
-        return max(self._settings.interval_seconds, largest / self._settings.peers_per_interval_second)
+            if roster is not None and len(roster.peers) > largest:
+                largest = len(roster.peers)
+        settings = self._settings
+        interval = largest / settings.peers_per_interval_second
+        if interval < settings.interval_seconds:  # here and below: a call of min or max costs more than all of this
+            interval = settings.interval_seconds
+        return interval
 
     def _admit(self, event: AnnounceArrived[Ticket], now: float, expires: float) -> bool:
         """Note the peer in its swarms. Returns: whether its answer is to be held."""
         peer, held = event.peer, False
-        for announced, _origins in event.swarms:
+        for announced, _choices in event.swarms:
             roster = self._rosters.get(announced.swarm)
             if announced.left:
                 if roster is not None and peer in roster:
@@ -143,8 +159,9 @@ class PeerTable(Generic[Ticket]):
                 roster.add(peer, Listed(number, now, event.role, event.zone), expires, announced.complete)
                 self._peer_count += 1
                 heappush(self._watch, (expires, number, roster, peer))
-            if announced.want and now - roster.born < self._settings.young_seconds:
-                held = self._settings.hold_seconds > 0
+                self._next_look = self._watch[0][0]
+            if now < roster.young_until and announced.want:
+                held = True
         return held
 
     def _begin(self, announced: SwarmAnnounce, now: float) -> Roster | None:
@@ -152,30 +169,38 @@ class PeerTable(Generic[Ticket]):
         if len(self._rosters) >= self._settings.max_swarms or self._peer_count >= self._settings.max_peers:
             return None
         roster = self._rosters[announced.swarm] = Roster(announced.swarm, announced.digest, now, self._rng)
+        if self._settings.hold_seconds > 0:
+            roster.young_until = now + self._settings.young_seconds
         return roster
 
     def _answer(self, event: AnnounceArrived[Ticket], interval: float) -> SendReply[Ticket]:
-        swarms = [(asked.swarm, self._hand_out(asked, origins, event)) for asked, origins in event.swarms]
+        swarms = []
+        for asked, choices in event.swarms:
+            swarms.append((asked.swarm, self._hand_out(asked, choices, event)))
         return SendReply(event.ticket, joined_reply(interval, swarms))
 
     def _hand_out(
-        self, asked: SwarmAnnounce, origins: Sequence[bytes], event: AnnounceArrived[Ticket]
+        self, asked: SwarmAnnounce, choices: OriginChoices, event: AnnounceArrived[Ticket]
     ) -> Sequence[bytes]:
         """Random peers, and a few origins among them at a random place, so that few lists begin with them."""
         if asked.left or not asked.want:
             return ()
-        roster = self._rosters.get(asked.swarm)
-        dealt = (
-            []
-            if roster is None
-            else roster.deal(min(asked.want, self._settings.peers), event.peer, event.zone, self._settings.crossing)
-        )
-        if event.role is _AGENT:
-            first = int(self._rng.random() * len(origins))
-            some = (*origins[first:], *origins[:first])[: self._settings.origins]  # neighbours in a circle
-            if roster is not None and roster.has_any(some):
-                some = tuple(origin for origin in some if origin not in dealt)
-            place = int(self._rng.random() * (len(dealt) + 1))
+        settings, roster, random = self._settings, self._rosters.get(asked.swarm), self._rng.random
+        dealt: list[bytes] = []
+        if roster is not None:
+            count = asked.want
+            if count > settings.peers:
+                count = settings.peers
+            if event.zone:
+                dealt = roster.deal_near(count, event.peer, event.zone, settings.crossing)
+            else:
+                dealt = roster.deal(count, event.peer)
+        if choices and event.role is _AGENT:
+            some = choices[floor(random() * len(choices))]
+            for origin in some:
+                if roster is not None and origin in roster.places and origin in dealt:
+                    some = tuple(other for other in some if other != origin)
+            place = floor(random() * (len(dealt) + 1))
             dealt[place:place] = some
         return dealt
 
@@ -189,6 +214,7 @@ class PeerTable(Generic[Ticket]):
             heappop(self._watch)
             if expires is not None:
                 self._remove(roster, peer)
+        self._next_look = self._watch[0][0] if self._watch else inf
 
     def _remove(self, roster: Roster, peer: bytes) -> None:
         roster.remove(peer)
@@ -198,3 +224,4 @@ class PeerTable(Generic[Ticket]):
         if len(self._watch) > 2 * self._peer_count + _STALE_WATCHES:
             self._watch = [watch for watch in self._watch if watch[2].expires(watch[3], watch[1]) is not None]
             heapify(self._watch)
+            self._next_look = self._watch[0][0] if self._watch else inf

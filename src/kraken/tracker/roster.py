@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import random
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from math import floor
 
 import msgspec
 
@@ -27,18 +28,52 @@ class Listed(msgspec.Struct, frozen=True, gc=False):
     zone: str
 
 
-class ZonePeers:
-    """The peers of one zone, in an order that is random at every moment."""
+class Deck:
+    """Peers in an order that is random at every moment: `peers`, and in `places` where each of them is. To be read."""
 
-    __slots__ = ("peers", "places")
+    __slots__ = ("_rng", "peers", "places")
 
-    def __init__(self) -> None:
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
         self.peers: list[bytes] = []
         self.places: dict[bytes, int] = {}
 
-    def add(self, peer: bytes, rng: random.Random) -> None:
+    def __len__(self) -> int:
+        return len(self.peers)
+
+    def __contains__(self, peer: bytes) -> bool:
+        return peer in self.places
+
+    def deal(self, count: int, asking: bytes) -> list[bytes]:
+        """At most `count` random peers, in random order; never the one that asks."""
+        peers, random = self.peers, self._rng.random
+        total = len(peers)
+        if not total:
+            return []
+        drawn = count + 1 if count < total else total  # one more, for who asks may be among them
+        step = 1 + floor(random() * (total // drawn))
+        first = floor(random() * total)
+        end = first + drawn * step  # at most once around, so that nobody is met twice
+        dealt = peers[first:end:step]
+        if end > total:
+            dealt += peers[(first - total) % step : end - total : step]
+        own = self.places.get(asking)
+        if own is not None:
+            distance = (own - first) % total
+            if not distance % step and distance < end - first:
+                del dealt[distance // step]
+        del dealt[count:]
+        return dealt
+
+
+class ZonePeers(Deck):
+    """The peers of one zone."""
+
+    __slots__ = ()
+
+    def add(self, peer: bytes) -> None:
         """Add one that is not here."""
-        place, end = int(rng.random() * (len(self.peers) + 1)), len(self.peers)
+        place, end = floor(self._rng.random() * (len(self.peers) + 1)), len(self.peers)
         self.peers.append(peer)
         self._put(self.peers[place], end)
         self._put(peer, place)
@@ -53,52 +88,32 @@ class ZonePeers:
         self.places[peer] = place
 
 
-class Roster:
-    """The peers of one swarm, each an encoded `PeerEntry`. `digest` is of what, as the first said; a peer may lie."""
+class Roster(Deck):
+    """The peers of one swarm, each an encoded `PeerEntry`. `digest` is of what, as the first said; a peer may lie.
 
-    __slots__ = (
-        "_columns",
-        "_complete",
-        "_encoded",
-        "_expires",
-        "_listed",
-        "_places",
-        "_rng",
-        "_zones",
-        "born",
-        "digest",
-        "swarm",
-    )
+    Until `young_until` who announces itself waits for others; the table sets it.
+    """
+
+    __slots__ = ("_complete", "_expires", "_listed", "_zones", "born", "digest", "swarm", "young_until")
 
     def __init__(self, swarm: bytes, digest: str, born: float, rng: random.Random) -> None:
+        super().__init__(rng)
         self.swarm = swarm
         self.digest = digest
-        self.born = born
-        self._rng = rng
-        self._places: dict[bytes, int] = {}
-        self._encoded: list[bytes] = []
+        self.born = self.young_until = born
         self._listed: list[Listed] = []
         self._expires = array("d")
         self._complete = bytearray()
         self._zones: dict[str, ZonePeers] = {}
-
-    def __len__(self) -> int:
-        return len(self._encoded)
-
-    def __contains__(self, peer: bytes) -> bool:
-        return peer in self._places
 
     @property
     def complete_count(self) -> int:
         """How many have the whole blob."""
         return sum(self._complete)
 
-    def has_any(self, peers: Iterable[bytes]) -> bool:
-        return not self._places.keys().isdisjoint(peers)
-
     def heard(self, peer: bytes, expires: float, complete: bool) -> bool:
         """Note that a peer is still there. Returns: False, when it is not on the list."""
-        place = self._places.get(peer)
+        place = self.places.get(peer)
         if place is None:
             return False
         self._expires[place] = expires
@@ -107,79 +122,56 @@ class Roster:
 
     def add(self, peer: bytes, listed: Listed, expires: float, complete: bool) -> None:
         """List a peer that is not listed."""
-        end = len(self._encoded)
-        self._encoded.append(peer)
+        end = len(self.peers)
+        self.peers.append(peer)
         self._listed.append(listed)
         self._expires.append(expires)
         self._complete.append(complete)
-        place = int(self._rng.random() * (end + 1))
+        place = floor(self._rng.random() * (end + 1))
         self._copy(place, end)
-        self._encoded[place], self._listed[place] = peer, listed
+        self.peers[place], self._listed[place] = peer, listed
         self._expires[place], self._complete[place] = expires, complete
-        self._places[peer] = place
+        self.places[peer] = place
         if listed.zone:
-            self._zones.setdefault(listed.zone, ZonePeers()).add(peer, self._rng)
+            self._zones.setdefault(listed.zone, ZonePeers(self._rng)).add(peer)
 
     def remove(self, peer: bytes) -> None:
         """Take a listed peer off the list."""
-        zone = self._listed[self._places[peer]].zone
+        zone = self._listed[self.places[peer]].zone
         if zone:
             self._zones[zone].remove(peer)
             if not self._zones[zone].peers:
                 del self._zones[zone]
-        self._copy(len(self._encoded) - 1, self._places[peer])
-        del self._places[peer], self._encoded[-1], self._listed[-1], self._expires[-1], self._complete[-1]
+        self._copy(len(self.peers) - 1, self.places[peer])
+        del self.places[peer], self.peers[-1], self._listed[-1], self._expires[-1], self._complete[-1]
 
     def expires(self, peer: bytes, number: int) -> float | None:
         """When a peer will have been silent for too long; None when it is no longer the one of that number."""
-        place = self._places.get(peer)
+        place = self.places.get(peer)
         return None if place is None or self._listed[place].number != number else self._expires[place]
 
-    def deal(self, count: int, asking: bytes, zone: str = "", crossing: int = 0) -> list[bytes]:
-        """At most `count` random peers, in random order; never the one that asks.
-
-        Args: zone, where the one that asks is: at most `crossing` are of elsewhere, as long as there are enough others.
-        """
-        dealt = self._sample(self._encoded, self._places, count, asking)
+    def deal_near(self, count: int, asking: bytes, zone: str, crossing: int) -> list[bytes]:
+        """The same for one in a zone: at most `crossing` are of elsewhere, as long as there are enough others."""
+        dealt = self.deal(count, asking)
         near = self._zones.get(zone)
-        if near is None or len(near.peers) == len(self._encoded):
+        if near is None or len(near.peers) == len(self.peers):
             return dealt
         far = [peer for peer in dealt if peer not in near.places]
         if len(far) > crossing:
-            dealt = self._sample(near.peers, near.places, count - crossing, asking)
+            dealt = near.deal(count - crossing, asking)
             far = self._rng.sample(far, min(count - len(dealt), len(far)))
-            place = int(self._rng.random() * (len(dealt) + 1))
+            place = floor(self._rng.random() * (len(dealt) + 1))
             dealt[place:place] = far
-        return dealt
-
-    def _sample(self, peers: list[bytes], places: dict[bytes, int], count: int, asking: bytes) -> list[bytes]:
-        """At most `count` of peers that stand in random order, without the one that asks. Args: places, of each."""
-        total = len(peers)
-        drawn = min(count + 1, total)  # one more, for who asks may be among them
-        if not drawn:
-            return []
-        step = 1 + int(self._rng.random() * (total // drawn))
-        first = int(self._rng.random() * total)
-        end = first + drawn * step  # at most once around, so that nobody is met twice
-        dealt = peers[first:end:step]
-        if end > total:
-            dealt += peers[(first - total) % step : end - total : step]
-        own = places.get(asking)
-        if own is not None:
-            turn, beside = divmod((own - first) % total, step)
-            if not beside and turn < drawn:
-                del dealt[turn]
-        del dealt[count:]
         return dealt
 
     def __iter__(self) -> Iterator[tuple[bytes, Listed, float, bool]]:
         """Each peer, what it said when it joined, when it expires, and whether it has the whole blob."""
-        return zip(self._encoded, self._listed, self._expires, map(bool, self._complete), strict=True)
+        return zip(self.peers, self._listed, self._expires, map(bool, self._complete), strict=True)
 
     def _copy(self, place: int, to: int) -> None:
         """Let another place have what is at this one."""
-        self._encoded[to] = peer = self._encoded[place]
+        self.peers[to] = peer = self.peers[place]
         self._listed[to] = self._listed[place]
         self._expires[to] = self._expires[place]
         self._complete[to] = self._complete[place]
-        self._places[peer] = to
+        self.places[peer] = to

@@ -6,20 +6,20 @@ import asyncio
 import random
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from math import inf
 from typing import Protocol
 
 from kraken.cluster.io.members import Members
 from kraken.core.digest import Digest
 from kraken.core.errors import NotFound
+from kraken.core.memo import Memo
 from kraken.core.metainfo import Metainfo
 from kraken.core.peers import Address, Role
 from kraken.observability.metrics import Metrics
 from kraken.runtime.clock import Clock
 from kraken.tracker.live_view import SwarmsView, SwarmView, swarm_view, swarms_view
-from kraken.tracker.messages import AnnounceRequest, PeerEntry, SwarmAnnounce, encode
-from kraken.tracker.peer_table import AnnounceArrived, PeerTable, SendReply, Tick
+from kraken.tracker.messages import Announcement, PeerEntry, SwarmAnnounce, encode, joined_entry
+from kraken.tracker.peer_table import AnnounceArrived, OriginChoices, PeerTable, SendReply, Tick, origin_choices
 from kraken.tracker.settings import AnnounceSettings
 
 _ENTRY_OVERHEAD = 512
@@ -29,6 +29,9 @@ _OWNERS_SECONDS = 0.5
 """So long the origins of a blob are taken for those that they were: to rank them costs three hashes."""
 
 _MAX_KNOWN_OWNERS = 20_000
+_MAX_TOLD = 1024
+"""Announcements whose origins are known. Those of a crowd are one."""
+
 _KNOWN_HOSTS = 32_768
 
 Answer = Callable[[bytes], None]
@@ -161,22 +164,24 @@ class TrackerService:
         self._origins = origins
         self._replicas = replicas
         self._settings = settings
-        self._known_owners: dict[str, Sequence[bytes]] = {}
+        self._known_owners: dict[str, tuple[bytes, ...]] = {}
+        self._told: dict[Announcement, list[tuple[SwarmAnnounce, OriginChoices]]] = {}
 
-    def announce(self, request: AnnounceRequest, remote: str, answer: Answer) -> None:
+    def announce(self, peer_id: bytes, said: Announcement, remote: str, answer: Answer) -> None:
         """Call `answer` with the encoded answer to an announce, now or a little later.
 
         Args: remote, the address at the other end of the connection.
         Raises: Invalid, when a part of it is malformed.
         """
-        peer = encode(PeerEntry(request.peer_id, self._host(request, remote), request.port, request.role.value))
-        swarms = [(swarm, self._origins_for(swarm)) for swarm in request.swarms]
-        self._desk.announce(AnnounceArrived(answer, peer, request.role, request.zone, swarms))
-
-    def _host(self, request: AnnounceRequest, remote: str) -> str:
-        if self._settings.trust_announced_host and request.host is not None:
-            return Address(request.host, request.port).host
-        return _host_of(remote)
+        if self._settings.trust_announced_host and said.host is not None:
+            host = encode(Address(said.host, said.port).host)
+        else:
+            host = _hosts[remote]
+        swarms = self._told.get(said)
+        if swarms is None:
+            swarms = self._with_origins(said)
+        peer = joined_entry(peer_id, host, said)
+        self._desk.announce(AnnounceArrived(answer, peer, said.role, said.zone, swarms))
 
     def swarms(self, limit: int) -> SwarmsView:
         """See `AnnounceDesk.swarms`."""
@@ -186,7 +191,17 @@ class TrackerService:
         """See `AnnounceDesk.swarm`."""
         return self._desk.swarm(swarm, self._owners, limit)
 
-    def _origins_for(self, swarm: SwarmAnnounce) -> Sequence[bytes]:
+    def _with_origins(self, said: Announcement) -> list[tuple[SwarmAnnounce, OriginChoices]]:
+        """The swarms of an announcement, and the origins of each. What was found is kept for a moment."""
+        count = self._settings.origins
+        found = [(swarm, origin_choices(self._origins_for(swarm), count)) for swarm in said.swarms]
+        if len(self._told) >= _MAX_TOLD:
+            self._told.clear()
+        self._forget_soon()
+        self._told[said] = found
+        return found
+
+    def _origins_for(self, swarm: SwarmAnnounce) -> tuple[bytes, ...]:
         """The origins that a peer may be told of; none, when it wants nobody."""
         known = self._known_owners.get(swarm.digest)
         if known is not None:
@@ -194,16 +209,23 @@ class TrackerService:
         digest = Digest.parse(swarm.digest)
         return () if swarm.left or not swarm.want else self._owners(str(digest))
 
-    def _owners(self, digest: str) -> Sequence[bytes]:
+    def _owners(self, digest: str) -> tuple[bytes, ...]:
         """The origins that own a blob and say where their peer port is. What was found is kept for a moment."""
         if len(self._known_owners) >= _MAX_KNOWN_OWNERS:
             self._known_owners.clear()
-        if not self._known_owners:
-            asyncio.get_running_loop().call_later(_OWNERS_SECONDS, self._known_owners.clear)
+        self._forget_soon()
         owners = filter(self._origins.is_healthy, self._origins.owners(digest, self._replicas))
         entries = map(self._origin_peer, owners)
         found = self._known_owners[digest] = tuple(encode(entry) for entry in entries if entry is not None)
         return found
+
+    def _forget_soon(self) -> None:
+        if not self._told and not self._known_owners:
+            asyncio.get_running_loop().call_later(_OWNERS_SECONDS, self._forget)
+
+    def _forget(self) -> None:
+        self._told.clear()
+        self._known_owners.clear()
 
     def _origin_peer(self, address: Address) -> PeerEntry | None:
         card = self._origins.card(address)
@@ -220,13 +242,15 @@ def peer_table(settings: AnnounceSettings) -> PeerTable[Answer]:
     return PeerTable(settings, random.Random())
 
 
-@lru_cache(_KNOWN_HOSTS)
-def _host_of(remote: str) -> str:
-    """An address of a socket as a host: IPv6 in brackets, without scope; IPv4 inside IPv6 as IPv4."""
+def _host_of(remote: str) -> bytes:
+    """An address of a socket as a host, encoded: IPv6 in brackets, without scope; IPv4 inside IPv6 as IPv4."""
     bare = remote.partition("%")[0]
     if bare.startswith("::ffff:") and "." in bare:
         bare = bare.removeprefix("::ffff:")
-    return Address(f"[{bare}]" if ":" in bare else bare, 0).host
+    return encode(Address(f"[{bare}]" if ":" in bare else bare, 0).host)
+
+
+_hosts = Memo(_host_of, _KNOWN_HOSTS)
 
 
 def _cost(found: tuple[bytes, bytes | None]) -> int:

@@ -37,6 +37,20 @@ def test_every_beginning_of_a_request_may_become_one(body: bytes, data: st.DataO
     assert READER.read(request[:length]) is NotYet.INCOMPLETE
 
 
+@given(bodies, st.binary(max_size=50), st.data())
+def test_a_head_like_the_one_before_is_read_like_the_first(body: bytes, more: bytes, data: st.DataObject) -> None:
+    reader = PlainReader("/announce", max_body_bytes=1000)
+    request, closing = a_request(body), a_request(body, b"Connection: close")
+    cut = data.draw(st.integers(1, len(request) - 1))
+
+    assert reader.read(request) == (body, len(request), True)
+    assert reader.read(request[:cut]) is NotYet.INCOMPLETE
+    assert reader.read(request + more) == (body, len(request), True)
+    for _ in range(2):
+        assert reader.read(closing + more) == (body, len(closing), False)
+    assert reader.read(request) == (body, len(request), True)
+
+
 @given(st.binary(max_size=300))
 def test_any_bytes_are_read_or_are_not_ours(data: bytes) -> None:
     for prefix in (b"", LINE, LINE + b"Host: t\r\nContent-Length: 3\r\n"):

@@ -21,6 +21,7 @@ from kraken.tracker.messages import (
     decode_reply,
     decode_request,
     encode,
+    joined_entry,
     joined_reply,
 )
 
@@ -58,7 +59,30 @@ replies = st.builds(
 
 @given(requests)
 def test_a_request_reads_as_it_was_written(request_: AnnounceRequest) -> None:
-    assert decode_request(encode(request_)) == request_
+    for _ in range(2):  # the second is remembered
+        peer_id, said = decode_request(encode(request_))
+        assert peer_id == request_.peer_id
+        assert (said.host, said.port, said.role) == (request_.host, request_.port, request_.role)
+        assert (said.zone, said.swarms) == (request_.zone, request_.swarms)
+
+
+@given(requests)
+def test_an_entry_that_is_joined_reads_like_one_that_was_encoded_whole(request_: AnnounceRequest) -> None:
+    peer_id, said = decode_request(encode(request_))
+    whole = PeerEntry(request_.peer_id, "10.0.0.1", request_.port, request_.role.value)
+
+    assert joined_entry(peer_id, encode("10.0.0.1"), said) == encode(whole)
+
+
+def test_those_who_say_the_same_are_read_once_and_longer_announces_each_time() -> None:
+    (one, said), (other, again) = (decode_request(a_request(peer_id=bytes([number]) * 20)) for number in (1, 2))
+    assert (one, other) == (b"\x01" * 20, b"\x02" * 20)
+    assert again is said
+
+    many = a_request(swarms=[[DIGEST, SWARM, 1, False, False]] * 5)
+    (one, said), (other, again) = decode_request(many), decode_request(many)
+    assert (one, said.swarms) == (other, again.swarms) == (PEER_ID, [SwarmAnnounce(DIGEST, SWARM, 1)] * 5)
+    assert again is not said
 
 
 @given(replies)
@@ -101,7 +125,7 @@ def a_request(**changed: object) -> bytes:
 
 
 def test_the_builder_of_these_tests_makes_a_valid_request() -> None:
-    assert decode_request(a_request()).swarms == [SwarmAnnounce(DIGEST, SWARM, 1)]
+    assert decode_request(a_request())[1].swarms == [SwarmAnnounce(DIGEST, SWARM, 1)]
 
 
 @pytest.mark.parametrize(

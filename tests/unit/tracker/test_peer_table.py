@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from kraken.core.peers import Role
 from kraken.tracker.messages import AnnounceReply, PeerEntry, SwarmAnnounce, decode_reply, encode
-from kraken.tracker.peer_table import AnnounceArrived, PeerTable, SendReply, Tick
+from kraken.tracker.peer_table import AnnounceArrived, PeerTable, SendReply, Tick, origin_choices
 from kraken.tracker.settings import AnnounceSettings
 
 DIGEST = "sha256:" + "0" * 64
@@ -31,7 +31,7 @@ def a_table(settings_: AnnounceSettings = AT_ONCE, seed: int = 1) -> PeerTable[i
 
 
 def announced(who: PeerEntry, *swarms: SwarmAnnounce, ticket: int = 0) -> AnnounceArrived[int]:
-    origins = tuple(map(encode, ORIGINS))
+    origins = origin_choices(tuple(map(encode, ORIGINS)), AT_ONCE.origins)
     return AnnounceArrived(ticket, encode(who), Role(who.role), "", [(swarm, origins) for swarm in swarms])
 
 
@@ -186,6 +186,15 @@ def test_origins_are_handed_to_agents_only_and_each_once() -> None:
     assert set(handed_to(table, ORIGINS[0])) == {ORIGINS[1], ORIGINS[2]}
     peers = handed_to(table, peer(1))
     assert len(peers) == len(set(peers)) == 3
+
+
+def test_an_origin_is_named_with_its_neighbours_in_a_circle_and_with_no_other() -> None:
+    a, b, c = (encode(origin) for origin in ORIGINS)
+
+    assert origin_choices((a, b, c), 2) == ((a, b), (b, c), (c, a))
+    assert origin_choices((a, b), 3) == ((a, b), (b, a))
+    assert origin_choices((a, b), 0) == ((), ())
+    assert origin_choices((), 2) == ()
 
 
 def test_the_interval_grows_with_the_largest_swarm_of_the_announce() -> None:

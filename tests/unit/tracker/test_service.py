@@ -16,7 +16,7 @@ from kraken.core.metainfo import Metainfo
 from kraken.core.peers import Address, Role
 from kraken.observability.metrics import Metrics
 from kraken.runtime.clock import SystemClock
-from kraken.tracker.messages import AnnounceRequest, SwarmAnnounce, decode_reply
+from kraken.tracker.messages import AnnounceRequest, SwarmAnnounce, decode_reply, decode_request, encode
 from kraken.tracker.service import AnnounceDesk, MetainfoRelay, TrackerService, peer_table
 from kraken.tracker.settings import AnnounceSettings
 
@@ -116,8 +116,8 @@ async def a_reply(remote: str, *, trust: bool = False, host: str | None = None, 
             first = AnnounceRequest(b"1" * 20, host, 6000, Role.AGENT, "", [SwarmAnnounce(digest, SWARM, 5)])
             second = AnnounceRequest(b"2" * 20, None, 6000, Role.AGENT, "", [SwarmAnnounce(DIGEST, SWARM, 5)])
             replies: list[bytes] = []
-            service.announce(first, remote, replies.append)
-            service.announce(second, "10.0.0.2", replies.append)
+            service.announce(*decode_request(encode(first)), remote, replies.append)
+            service.announce(*decode_request(encode(second)), "10.0.0.2", replies.append)
         finally:
             desk.close()
     return decode_reply(replies[1]).swarms[0].peers[0].host
@@ -150,6 +150,26 @@ async def test_what_is_malformed_in_an_announce_is_refused() -> None:
             await announce
 
 
+async def test_origins_that_are_no_more_are_named_for_a_moment_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kraken.tracker.service._OWNERS_SECONDS", 0.0)
+    address = Address("10.9.0.1", 5000)
+    settings = AnnounceSettings(hold_seconds=0)
+    desk = AnnounceDesk(peer_table(settings), SystemClock(), Metrics("tracker", "test"))
+    announce = encode(AnnounceRequest(b"1" * 20, None, 6000, Role.AGENT, "", [SwarmAnnounce(DIGEST, SWARM, 5)]))
+    replies: list[bytes] = []
+    async with reachable("origin", [address]) as (_, members):
+        members._cards[address] = NodeCard("origin", "origin-1", "0.0.0.0:5302", "6f" * 20)
+        service = TrackerService(desk, members, 3, settings)
+        service.announce(*decode_request(announce), "10.0.0.1", replies.append)
+        members._cards.clear()
+        service.announce(*decode_request(announce), "10.0.0.1", replies.append)
+        await asyncio.sleep(0.001)  # the moment is over
+        service.announce(*decode_request(announce), "10.0.0.1", replies.append)
+        desk.close()
+
+    assert [len(decode_reply(reply).swarms[0].peers) for reply in replies] == [1, 1, 0]
+
+
 class Crowd:
     """Three peers that announce themselves; `answered` is set when all of them have their answer."""
 
@@ -162,7 +182,7 @@ class Crowd:
         swarms = [SwarmAnnounce(DIGEST, self.swarm, 5)]
         for number in range(3):
             request = AnnounceRequest(bytes([number]) * 20, None, 6000, Role.AGENT, "", swarms)
-            service.announce(request, f"10.0.0.{number}", partial(self._take, number))
+            service.announce(*decode_request(encode(request)), f"10.0.0.{number}", partial(self._take, number))
 
     def heard(self, number: int) -> set[str]:
         """The hosts that a peer heard of."""
