@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from queue import SimpleQueue
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any, ParamSpec, TypeVar
 
@@ -60,10 +61,10 @@ class FileThreads:
     def close(self) -> None:
         """Drop what has not begun, and wait for what has."""
         self._closed = True
-        while not self._jobs.empty():
-            job = self._jobs.get()
-            if job is not None and not job[0].get_loop().is_closed():
-                job[0].cancel()
+        with suppress(Empty):
+            while (job := self._jobs.get_nowait()) is not None:
+                if not job[0].get_loop().is_closed():
+                    job[0].cancel()
         for _ in self._threads:
             self._jobs.put(None)
         for thread in self._threads:
