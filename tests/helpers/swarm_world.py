@@ -23,17 +23,20 @@ from kraken.p2p.events import (
     PeerJoined,
     PeerLeft,
     PieceCorrupt,
+    PiecesSuggested,
     PieceVerified,
     RequestRejected,
     SpanRequested,
     SpanSent,
     SpanWithdrawn,
+    SuggestPieces,
     TellHave,
     Tick,
     WithdrawAsk,
 )
 from kraken.p2p.ledger import PeerKey
 from kraken.p2p.settings import SwarmSettings
+from kraken.p2p.suggestions import Lot
 from kraken.p2p.swarm import Swarm
 from kraken.p2p.upload_slots import BlockSpan, RejectSpan, SendSpan
 
@@ -77,9 +80,10 @@ class World:
         for name in range(agents + origins):
             role = Role.AGENT if name < agents else Role.ORIGIN
             held = 0 if role is Role.AGENT else everything(pieces)
+            lot = None if role is Role.AGENT else Lot(name - agents, origins)
             me = PeerId(name.to_bytes(20))
             rng = random.Random(f"{seed}/{name}")
-            self.hosts.append(Host(name, role, Swarm(me, cut, settings or SwarmSettings(), rng, held)))
+            self.hosts.append(Host(name, role, Swarm(me, cut, settings or SwarmSettings(), rng, held, lot=lot)))
         for host in self.hosts:
             for other in self.hosts:
                 if other is not host:
@@ -147,6 +151,8 @@ class World:
             case TellHave(peers, pieces, waiting):
                 for peer in peers:
                     self._send(host, peer, lambda key: PeerHas(key, pieces, waiting))
+            case SuggestPieces(peer, pieces):
+                self._send(host, peer, lambda key: PiecesSuggested(key, pieces))
             case RejectSpan(peer, span):
                 self._send(host, peer, lambda key: RequestRejected(key, span.piece))
             case SendSpan(peer, span):

@@ -81,7 +81,7 @@ def test_a_reader_at_line_rate_need_not_wait_for_the_whole_blob() -> None:
     lag = figures(replace(QUICK, readers=True)).reader_lag_p50
 
     assert lag is not None
-    assert lag <= 0.75
+    assert lag <= 0.45
 
 
 def test_a_small_blob_takes_tens_of_milliseconds() -> None:

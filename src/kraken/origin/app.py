@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +12,7 @@ from kraken.cluster.hashring import Ring
 from kraken.cluster.hosts import NodeCard
 from kraken.cluster.io.members import Members
 from kraken.cluster.io.node_route import add_node_route
+from kraken.core.digest import Digest
 from kraken.core.errors import BadConfig
 from kraken.core.peers import Address, Role
 from kraken.index.client import IndexClient
@@ -28,6 +30,7 @@ from kraken.origin.service import OriginService
 from kraken.origin.settings import OriginSettings
 from kraken.p2p.io.live_view import add_live_view
 from kraken.p2p.io.node import PeerNode
+from kraken.p2p.suggestions import Lot
 from kraken.runtime.bandwidth import Traffic
 from kraken.runtime.clock import SystemClock
 from kraken.runtime.descriptors import require_descriptors
@@ -89,6 +92,7 @@ class Origin:
             self._log,
             self.metrics,
             zone=settings.zone,
+            lots=partial(_lot, ring, self._me),
             traffic=self._traffic,
         )
         service = OriginService(self.blobs, self._uploads, self._replicator, self._log)
@@ -185,3 +189,9 @@ def _own_address(settings: OriginSettings) -> Address:
         listed = ", ".join(str(origin) for origin in origins)
         raise BadConfig(f"cluster.origins ({listed}) does not name {me}: set address to the entry that is this origin")
     return me
+
+
+def _lot(ring: Ring, me: Address, digest: Digest) -> Lot:
+    """What of a blob falls to this origin: its owners share it out."""
+    owners = ring.owners(str(digest))
+    return Lot(owners.index(me), len(owners)) if me in owners else Lot()

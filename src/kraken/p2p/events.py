@@ -43,6 +43,14 @@ class PeerHas:
 
 
 @dataclass(frozen=True, slots=True)
+class PiecesSuggested:
+    """An origin wants us, and nobody else for now, to fetch these pieces (a set) from it."""
+
+    peer: PeerKey
+    pieces: int
+
+
+@dataclass(frozen=True, slots=True)
 class PeerChoked:
     peer: PeerKey
     choked: bool
@@ -169,6 +177,7 @@ Event = (
     PeerJoined
     | PeerLeft
     | PeerHas
+    | PiecesSuggested
     | PeerChoked
     | SpanRequested
     | SpanWithdrawn
@@ -215,6 +224,14 @@ class TellHave:
 
 
 @dataclass(frozen=True, slots=True)
+class SuggestPieces:
+    """Tell a peer to fetch these pieces (a set) from us."""
+
+    peer: PeerKey
+    pieces: int
+
+
+@dataclass(frozen=True, slots=True)
 class ClosePeer:
     """Close the connection; nothing is held against the peer."""
 
@@ -235,4 +252,6 @@ class AskTracker:
     """More peers are needed sooner than the next announce is due."""
 
 
-Action = AskPiece | WithdrawAsk | SendSpan | RejectSpan | TellHave | ClosePeer | BanPeer | AskTracker | Dial
+Action = (
+    AskPiece | WithdrawAsk | SendSpan | RejectSpan | TellHave | SuggestPieces | ClosePeer | BanPeer | AskTracker | Dial
+)

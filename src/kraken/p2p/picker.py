@@ -8,9 +8,14 @@ of integer operations at 1,024 pieces, where a scan over the pieces costs 130 us
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 from kraken.core.pieces import PieceIndex
-from kraken.p2p.bitfield import any_of
+from kraken.p2p.bitfield import any_of, between, lowest
+
+_LEANING = 3
+"""How strongly picks lean towards a reader: the rarest is sought in a stretch ahead of it, whose length is drawn anew
+each time as the window times a random number to this power."""
 
 
 class Availability:
@@ -50,19 +55,24 @@ class Availability:
 class Picker:
     """Chooses among candidate pieces. Chance comes from `rng`, so a seed repeats a run."""
 
-    def __init__(self, reader_share: float, rng: random.Random) -> None:
+    def __init__(self, window: int, rng: random.Random) -> None:
+        """Args: window, the pieces ahead of a reader that come before all others."""
         self.availability = Availability()
-        self._reader_share = reader_share
+        self._window = window
         self._rng = rng
 
-    def pick(self, candidates: int, window: int, *, in_order: bool) -> PieceIndex:
+    def pick(self, candidates: int, readers: Sequence[range], *, in_order: bool) -> PieceIndex:
         """One of `candidates`, a set that is not empty.
 
-        Args: window, the pieces that readers will want next; in_order, whether the earliest of them is
-        taken whenever there is one (a lone reader), or only in a share of the picks (a crowd, which would
-        otherwise ask its origins for the same few pieces).
+        Args: readers, what each reader still wants; in_order, whether the next piece for one of them is taken
+        whenever there is one (a lone reader), or the rarest of those soon due (a crowd, which would otherwise ask its
+        origins for the same few pieces).
         """
-        ahead = candidates & window
-        if ahead and (in_order or self._rng.random() < self._reader_share):
-            return PieceIndex((ahead & -ahead).bit_length() - 1)
+        if readers:
+            reader = readers[0] if len(readers) == 1 else self._rng.choice(readers)
+            ahead = candidates & between(reader.start, min(reader.stop, reader.start + self._window))
+            if ahead and in_order:
+                return lowest(ahead)
+            soon = max(1, int(self._window * self._rng.random() ** _LEANING))
+            candidates = ahead & between(reader.start, reader.start + soon) or ahead or candidates
         return any_of(self.availability.rarest(candidates), self._rng)

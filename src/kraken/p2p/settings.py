@@ -179,15 +179,12 @@ class SwarmSettings:
         "apart or more, they are gathered for as long as two of them take, but for 0.25 s at most.",
     )
     reader_window: int = setting(
-        64, low=1, high=4096, meaning="Pieces ahead of a waiting reader among which its next one may be preferred."
-    )
-    reader_share: float = setting(
-        0.25,
-        unit=Unit.FRACTION,
-        low=0,
-        high=1,
-        meaning="Share of requests that take the earliest missing piece of the window instead of the rarest. 0.25 "
-        "costs nothing and cuts the reader's lag from 1.0 to 0.6 blob times; 1.0 kills a flash crowd.",
+        192,
+        low=1,
+        high=4096,
+        meaning="Pieces ahead of a reader that come before all others, at most a quarter of the blob. In a crowd the "
+        "rarest of those soon due is taken, never simply the next one, which all would ask of the origins. See "
+        "decision 16.",
     )
     timeout_floor_seconds: float = setting(
         0.3,

@@ -43,6 +43,7 @@ from kraken.p2p.events import (
     PieceCorrupt,
     PieceDropped,
     PieceLost,
+    PiecesSuggested,
     PieceVerified,
     ReaderLeft,
     ReaderMoved,
@@ -50,6 +51,7 @@ from kraken.p2p.events import (
     SpanRequested,
     SpanSent,
     SpanWithdrawn,
+    SuggestPieces,
     TellHave,
     Tick,
     WithdrawAsk,
@@ -57,6 +59,7 @@ from kraken.p2p.events import (
 from kraken.p2p.ledger import PeerKey, RequestLedger
 from kraken.p2p.picker import Picker
 from kraken.p2p.settings import SwarmSettings
+from kraken.p2p.suggestions import Lot, Suggestions
 from kraken.p2p.upload_slots import RejectSpan, UploadSlots
 
 _SLOW = 4.0
@@ -88,6 +91,14 @@ _CROWD = 8
 """With so many agents around us an origin has others to keep it busy, and gets one request at a time: what is asked of
 it early only waits there, fifty pieces deep. That costs no speed, and saves a fifth of what origins upload."""
 
+_WINDOWS = 4
+"""A window is at most this part of the blob, or nearly all would have to be here before a reader could go on."""
+
+_TOO_MANY_TO_SHARE = 12
+"""With fewer agents around us nearly all see each other, and share out among them what only origins have. In a larger
+crowd the origins share it out, where somebody reads: 100 readers then wait 0.13 blob times beyond the ideal instead of
+0.2, and the origins upload 1.2 copies instead of 3. Without readers our own share is the faster way."""
+
 _REJECTION_REST = 0.05
 """Seconds for which a peer that rejected a request is asked for nothing."""
 
@@ -118,6 +129,7 @@ class Neighbour:
     heard_at: float
     kind: int
     pieces: int = 0
+    suggested: int = 0  # what an origin wants us to fetch from it
     waiting: int = 0
     late: bool = False
     pace: float | None = None  # seconds from request to piece, smoothed
@@ -127,8 +139,7 @@ class Neighbour:
 
 @dataclass(frozen=True, slots=True)
 class _Reader:
-    start: int
-    stop: int
+    pieces: range
     part: bool
 
 
@@ -144,9 +155,19 @@ class Swarm:
     """The engine of one blob on one node."""
 
     def __init__(
-        self, me: PeerId, pieces: Pieces, settings: SwarmSettings, rng: random.Random, held: int, zone: str = ""
+        self,
+        me: PeerId,
+        pieces: Pieces,
+        settings: SwarmSettings,
+        rng: random.Random,
+        held: int,
+        zone: str = "",
+        lot: Lot | None = None,
     ) -> None:
-        """Args: held, the set of pieces on our disk, bit i = piece i; zone, the part of the network that we are in."""
+        """
+        Args: held, the set of pieces on our disk, bit i = piece i; zone, the part of the network that we are in; lot,
+        what falls to us as one of the blob's origins, None for an agent.
+        """
         self.me = me
         self.zone = zone
         self.pieces = pieces
@@ -158,7 +179,7 @@ class Swarm:
         self.neighbours: dict[PeerKey, Neighbour] = {}
         self._rng = rng
         self._all = everything(pieces.count)
-        self._picker = Picker(settings.reader_share, rng)
+        self._picker = Picker(min(settings.reader_window, max(pieces.count // _WINDOWS, 1)), rng)
         self._ledger = RequestLedger(settings.timeout_floor_seconds, settings.timeout_factor)
         in_bulk = pieces.count > _SMALL_PIECES  # else latency binds it
         self._uploads = UploadSlots(
@@ -175,6 +196,7 @@ class Swarm:
         self._far: set[PeerKey] = set()  # connected agents of other zones
         self._waiting = 0  # requests that wait at all neighbours together, as far as they said
         self._share: int | None = None
+        self._suggestions = Suggestions(held, lot) if lot is not None else None
         self._asked_tracker = False
         self._actions: list[Action] = []
         self._per_peer, self._at_agents = settings.requests_per_peer, settings.requests_total
@@ -187,6 +209,7 @@ class Swarm:
             PeerJoined: self._peer_joined,
             PeerLeft: self._peer_left,
             PeerHas: self._peer_has,
+            PiecesSuggested: self._pieces_suggested,
             PeerChoked: self._peer_choked,
             SpanRequested: self._span_requested,
             SpanWithdrawn: self._span_withdrawn,
@@ -214,6 +237,11 @@ class Swarm:
     def requested(self) -> int:
         """Pieces that are asked for and have not come; one that is asked of two peers counts twice."""
         return self._ledger.total
+
+    @property
+    def _agents(self) -> int:
+        """How many agents are connected."""
+        return len(self.neighbours) - len(self._origins)
 
     @property
     def appetite(self) -> int:
@@ -254,6 +282,9 @@ class Swarm:
         elif kind == _FAR_AGENT:
             self._far.add(event.peer)
         self._share = None
+        if self._suggestions is not None and event.role is Role.AGENT and event.kraken:
+            self._suggestions.joined(event.peer)
+            self._suggest(self._suggestions)
         missed = self.held & ~event.told if event.told is not None else 0
         if missed:  # verified since the handshake, when it could not be told yet
             self._actions.append(TellHave((event.peer,), missed, self._uploads.waiting))
@@ -273,6 +304,9 @@ class Swarm:
         self._far.discard(event.peer)
         self._waiting -= neighbour.waiting
         self._share = None
+        if self._suggestions is not None:
+            self._suggestions.left(event.peer)
+            self._suggest(self._suggestions)
         self._ledger.left(event.peer)
         self._actions += self._uploads.left(event.peer)
         if neighbour.dialled is not None:
@@ -311,8 +345,24 @@ class Swarm:
         if event.waiting is not None:
             self._waiting += event.waiting - neighbour.waiting
             neighbour.waiting = event.waiting
+        if self._suggestions is not None:
+            self._suggestions.arrived(event.peer, new)
+            self._suggest(self._suggestions)
         if not self._part_from_complete(event.peer, neighbour) and new:
             self._ask_one(event.peer, neighbour, new, now)
+
+    def _pieces_suggested(self, event: PiecesSuggested, now: float) -> None:
+        neighbour = self.neighbours.get(event.peer)
+        if neighbour is None or neighbour.role is not Role.ORIGIN:
+            return
+        neighbour.suggested |= event.pieces
+        there = event.pieces & self.held
+        if there:
+            self._actions.append(TellHave((event.peer,), there, self._uploads.waiting))
+        self._ask(now)
+
+    def _suggest(self, suggestions: Suggestions) -> None:
+        self._actions += [SuggestPieces(peer, pieces) for peer, pieces in suggestions.due()]
 
     def _peer_choked(self, event: PeerChoked, now: float) -> None:
         neighbour = self.neighbours.get(event.peer)
@@ -324,6 +374,9 @@ class Swarm:
         self._ask(now)
 
     def _span_requested(self, event: SpanRequested, _now: float) -> None:
+        if self._suggestions is not None:
+            self._suggestions.asked(event.peer, event.span.piece)
+            self._suggest(self._suggestions)
         if self.held >> event.span.piece & 1:
             self._actions += self._uploads.requested(event.peer, event.span)
         else:
@@ -417,7 +470,7 @@ class Swarm:
     # Who waits for what.
 
     def _reader_moved(self, event: ReaderMoved, now: float) -> None:
-        self._readers[event.reader] = _Reader(event.start, event.stop, event.part)
+        self._readers[event.reader] = _Reader(range(event.start, event.stop), event.part)
         self._ask(now)
 
     def _reader_left(self, event: ReaderLeft, _now: float) -> None:
@@ -459,10 +512,15 @@ class Swarm:
             self._actions.append(ClosePeer(peer, "silent"))
 
     def _flush_haves(self) -> None:
-        """Tell peers what came in since the last time; a complete peer does not care."""
+        """Tell peers what came in since the last time; of complete ones only origins care, for what they suggested."""
+        pieces = self._outbox.pieces
         told = tuple(peer for peer, each in self.neighbours.items() if each.pieces != self._all)
-        if told and self._outbox.pieces:
-            self._actions.append(TellHave(told, self._outbox.pieces, self._uploads.waiting))
+        if told and pieces:
+            self._actions.append(TellHave(told, pieces, self._uploads.waiting))
+        for origin in self._origins:
+            followed = pieces & self.neighbours[origin].suggested
+            if followed:
+                self._actions.append(TellHave((origin,), followed, self._uploads.waiting))
         self._outbox = _Outbox()
 
     def _part_from_complete(self, peer: PeerKey, neighbour: Neighbour) -> bool:
@@ -484,9 +542,10 @@ class Swarm:
             return
         held = self._held_by_agents()
         nearby = self._held_by_agents(_NEAR_AGENT) if self._far else held
-        others = ~self._our_share()
-        if self._origins and self._all & ~(others | held | self.held | self._ledger.outstanding):
-            self._fill(peers, self._spared(held, nearby, others), now)
+        suggested = bool(self._readers) and self._agents >= _TOO_MANY_TO_SHARE
+        ours = self._suggested() | self._exclusive() if suggested else self._our_share()
+        if self._origins and (suggested or self._all & ours & ~(held | self.held | self._ledger.outstanding)):
+            self._fill(peers, self._spared(held, nearby, self._all & ~ours), now)
             if self._has_few():
                 self._fill(peers, self._spared(held, nearby), now, at_most=1)
         else:
@@ -544,7 +603,7 @@ class Swarm:
 
     def _queue(self) -> int:
         """How many requests wait at a neighbour that is an agent, on average."""
-        return self._waiting // max(len(self.neighbours) - len(self._origins), 1)
+        return self._waiting // max(self._agents, 1)
 
     def _most_of_each(self) -> tuple[int, int, int, int]:
         """How many pieces may be asked at once of a neighbour, by kind.
@@ -552,7 +611,7 @@ class Swarm:
         With few peers and long queues the usual two do not do. An origin that has others to keep it busy gets one.
         """
         agent = self._per_peer + (self._in_bulk and self._queue() > self.settings.upload_slots)
-        origin = 1 if len(self.neighbours) - len(self._origins) >= _CROWD else self._per_peer
+        origin = 1 if self._agents >= _CROWD else self._per_peer
         return agent, agent, origin, origin
 
     def _fill(
@@ -570,14 +629,14 @@ class Swarm:
         queue = self._worth_asking(peers, [free & ~each | late for each in spared], most)
         if not queue:
             return
-        window, exclusive = self._readers_window(), self._exclusive()
-        in_order = bool(exclusive) or (bool(window) and not self._in_a_crowd())
+        readers, exclusive = [each.pieces for each in self._readers.values()], self._exclusive()
+        in_order = bool(exclusive) or (bool(readers) and not self._in_a_crowd())
         while room > 0 and queue and (free or late):
             _, _, _, peer, neighbour = heapq.heappop(queue)
             candidates = self._candidates(peer, neighbour, free & ~spared[neighbour.kind], late)
             if not candidates:
                 continue
-            piece = self._picker.pick(candidates & exclusive or candidates, window, in_order=in_order)
+            piece = self._picker.pick(candidates & exclusive or candidates, readers, in_order=in_order)
             if not ledger.count(peer):
                 neighbour.heard_at = max(neighbour.heard_at, now)  # it owed nothing: its silence begins here
             ledger.asked(peer, piece, now)
@@ -648,16 +707,16 @@ class Swarm:
             self._share = every_nth(self.pieces.count, ours, len(fetching) + 1)
         return self._share
 
+    def _suggested(self) -> int:
+        """What origins want us to fetch from them."""
+        suggested = 0
+        for origin in self._origins:
+            suggested |= self.neighbours[origin].suggested
+        return suggested
+
     def _in_a_crowd(self) -> bool:
         """Whether other agents fetch the blob too, who should then fetch other pieces than we do."""
         return self._plan.knows_agents or any(each.role is Role.AGENT for each in self.neighbours.values())
-
-    def _readers_window(self) -> int:
-        """The pieces that readers will want next."""
-        window = 0
-        for reader in self._readers.values():
-            window |= between(reader.start, min(reader.stop, reader.start + self.settings.reader_window))
-        return window
 
     def _exclusive(self) -> int:
         """When every reader wants only a part of the blob: what they miss of it. It comes before the rest."""
@@ -665,5 +724,5 @@ class Swarm:
             return 0
         wanted = 0
         for reader in self._readers.values():
-            wanted |= between(reader.start, reader.stop)
+            wanted |= between(reader.pieces.start, reader.pieces.stop)
         return wanted & ~self.held

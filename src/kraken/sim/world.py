@@ -35,17 +35,20 @@ from kraken.p2p.events import (
     PeerLeft,
     PeersOffered,
     PieceCorrupt,
+    PiecesSuggested,
     PieceVerified,
     ReaderMoved,
     RequestRejected,
     SpanRequested,
     SpanSent,
     SpanWithdrawn,
+    SuggestPieces,
     TellHave,
     Tick,
     WithdrawAsk,
 )
 from kraken.p2p.ledger import PeerKey
+from kraken.p2p.suggestions import Lot
 from kraken.p2p.swarm import Swarm
 from kraken.p2p.upload_slots import BlockSpan, RejectSpan, SendSpan
 from kraken.sim.clock import VirtualClock
@@ -125,6 +128,7 @@ class World:
             AskPiece: self._ask_piece,
             WithdrawAsk: self._withdraw,
             TellHave: self._tell_have,
+            SuggestPieces: self._suggest,
             SendSpan: self._send_span,
             RejectSpan: self._reject,
             ClosePeer: self._close_peer,
@@ -183,11 +187,12 @@ class World:
         peer_id = PeerId(rng.randbytes(20))
         held = everything(self.pieces.count) if origin else 0
         role = Role.ORIGIN if origin else Role.AGENT
+        lot = Lot(number - scenario.hosts, scenario.origins) if origin else None
         name = f"host-{number}"
         zone = f"zone-{(number - scenario.hosts if origin else number) % scenario.zones}" if scenario.zones > 1 else ""
         return Host(
             number,
-            Swarm(peer_id, self.pieces, scenario.swarm, rng, held, zone),
+            Swarm(peer_id, self.pieces, scenario.swarm, rng, held, zone, lot),
             rng,
             AnnounceSchedule(rng),
             Candidate(Address(name, 1), role, peer_id),
@@ -320,6 +325,11 @@ class World:
             if wire is not None:
                 host.tally.haves += 1
                 self._tell(wire, PeerHas(wire.peer_key, pieces, waiting))
+
+    def _suggest(self, host: Host, order: SuggestPieces) -> None:
+        wire = host.wires.get(order.peer)
+        if wire is not None:
+            self._tell(wire, PiecesSuggested(wire.peer_key, order.pieces))
 
     def _send_span(self, host: Host, order: SendSpan) -> None:
         wire = host.wires.get(order.peer)

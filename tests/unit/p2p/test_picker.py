@@ -7,6 +7,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kraken.core.pieces import PieceIndex
 from kraken.p2p.bitfield import everything, members
 from kraken.p2p.picker import Availability, Picker
 
@@ -37,28 +38,45 @@ def test_what_nobody_holds_cannot_be_lost() -> None:
     assert availability.rarest(0b0111) == 0b0010
 
 
-def test_a_crowd_takes_the_earliest_piece_of_the_window_in_its_share_of_picks() -> None:
-    picker = Picker(reader_share=0.25, rng=random.Random(1))
+def test_a_crowd_takes_the_rarest_of_those_soon_due_and_leans_towards_the_reader() -> None:
+    picker = Picker(window=64, rng=random.Random(1))
     picker.availability.gained(everything(64))  # what the reader waits for is not rare
 
-    picks = [picker.pick(everything(100), everything(64), in_order=False) for _ in range(2000)]
+    picks = [picker.pick(everything(100), [range(100)], in_order=False) for _ in range(2000)]
 
-    assert 0.2 < picks.count(picks[0].__class__(0)) / len(picks) < 0.3
-    assert all(pick == 0 or pick >= 64 for pick in picks)
+    assert max(picks) < 64
+    assert sum(pick < 8 for pick in picks) > len(picks) / 2
+    assert {32, 63} & set(picks)
+    picker.availability.lost(1 << 5)
+    assert [picker.pick(everything(100), [range(100)], in_order=False) for _ in range(2000)].count(PieceIndex(5)) > 900
+
+
+def test_what_no_reader_wants_soon_comes_when_nothing_else_is_to_be_had() -> None:
+    picker = Picker(window=16, rng=random.Random(1))
+
+    assert picker.pick(1 << 90, [range(100)], in_order=False) == 90
+    assert picker.pick(1 << 90, [range(100)], in_order=True) == 90
+    assert picker.pick(0b11 << 5, [range(6, 8)], in_order=False) == 6
+
+
+def test_readers_at_several_places_are_all_served() -> None:
+    picker = Picker(window=8, rng=random.Random(1))
+
+    picks = {picker.pick(everything(100), [range(100), range(50, 100)], in_order=True) for _ in range(50)}
+
+    assert picks == {0, 50}
 
 
 def test_a_lone_reader_gets_its_pieces_in_order() -> None:
-    picker = Picker(reader_share=0.25, rng=random.Random(1))
+    picker = Picker(window=64, rng=random.Random(1))
 
-    assert [picker.pick(everything(100) & ~everything(n), everything(64), in_order=True) for n in range(5)] == [
-        *range(5)
-    ]
+    assert [picker.pick(everything(100) & ~everything(n), [range(100)], in_order=True) for n in range(5)] == [*range(5)]
 
 
 def test_one_seed_gives_one_run() -> None:
     runs = []
     for _ in range(2):
-        picker = Picker(reader_share=0.25, rng=random.Random(7))
-        runs.append([picker.pick(everything(500), everything(9), in_order=False) for _ in range(50)])
+        picker = Picker(window=9, rng=random.Random(7))
+        runs.append([picker.pick(everything(500), [range(500)], in_order=False) for _ in range(50)])
 
     assert runs[0] == runs[1]

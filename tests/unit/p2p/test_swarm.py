@@ -31,6 +31,7 @@ from kraken.p2p.events import (
     PieceCorrupt,
     PieceDropped,
     PieceLost,
+    PiecesSuggested,
     PieceVerified,
     ReaderLeft,
     ReaderMoved,
@@ -38,12 +39,14 @@ from kraken.p2p.events import (
     SpanRequested,
     SpanSent,
     SpanWithdrawn,
+    SuggestPieces,
     TellHave,
     Tick,
     WithdrawAsk,
 )
 from kraken.p2p.ledger import PeerKey
 from kraken.p2p.settings import SwarmSettings
+from kraken.p2p.suggestions import Lot
 from kraken.p2p.swarm import Swarm
 from kraken.p2p.upload_slots import BlockSpan, RejectSpan, SendSpan
 
@@ -51,8 +54,9 @@ ANNA, BERT, ORIGIN = PeerKey(1), PeerKey(2), PeerKey(3)
 COUNT = 200
 
 
-def a_swarm(count: int = COUNT, held: int = 0, me: bytes = b"m", zone: str = "") -> Swarm:
-    return Swarm(PeerId(me * 20), Pieces(count * 256 * KIB, 256 * KIB), SwarmSettings(), random.Random(1), held, zone)
+def a_swarm(count: int = COUNT, held: int = 0, me: bytes = b"m", zone: str = "", lot: Lot | None = None) -> Swarm:
+    pieces = Pieces(count * 256 * KIB, 256 * KIB)
+    return Swarm(PeerId(me * 20), pieces, SwarmSettings(), random.Random(1), held, zone, lot)
 
 
 def joined(
@@ -60,6 +64,11 @@ def joined(
 ) -> list[object]:
     swarm.handle(PeerJoined(peer, PeerId(bytes([peer]) * 20), role, kraken, None, zone=zone), 0.0)
     return [*swarm.handle(PeerHas(peer, pieces), 0.0)]
+
+
+def suggestions(actions: list[object]) -> list[tuple[PeerKey, int]]:
+    told = [action for action in actions if isinstance(action, SuggestPieces)]
+    return [(action.peer, piece) for action in told for piece in members(action.pieces)]
 
 
 def asked(actions: list[object]) -> list[tuple[PeerKey, int]]:
@@ -237,6 +246,66 @@ def test_agents_that_see_each_other_take_different_pieces_from_the_origins() -> 
         takes.append({piece % 2 for piece in pieces})
 
     assert takes == [{0}, {1}]
+
+
+def a_crowd(swarm: Swarm, agents: int) -> None:
+    """So many agents that have nothing yet, and an origin."""
+    for key in range(10, 10 + agents):
+        joined(swarm, PeerKey(key), 0)
+    joined(swarm, ORIGIN, everything(COUNT), Role.ORIGIN)
+
+
+@pytest.mark.parametrize(("agents", "reads", "others"), [(12, True, False), (11, True, True), (12, False, True)])
+def test_a_reader_in_a_large_crowd_asks_an_origin_for_what_it_suggested(agents: int, reads: bool, others: bool) -> None:
+    swarm = a_swarm()
+    a_crowd(swarm, agents)
+    ours = {150, 151, 152, 153, 154, 155}
+    swarm.handle(PiecesSuggested(ORIGIN, sum(1 << piece for piece in ours)), 0.0)
+    if reads:
+        swarm.handle(ReaderMoved(1, 0, COUNT, part=False), 0.0)
+    requests = [piece for _, piece in asked([*swarm.handle(DemandChanged(wanted=True), 0.0)])]
+
+    assert (requests[0] not in ours) == others
+
+
+def test_an_origin_hears_of_what_it_suggested_and_of_nothing_else() -> None:
+    swarm = a_swarm(held=0b1)
+    a_crowd(swarm, 12)
+    swarm.handle(DemandChanged(wanted=True), 0.0)
+
+    assert TellHave((ORIGIN,), 0b1, 0) in swarm.handle(PiecesSuggested(ORIGIN, 0b111), 0.0)
+    swarm.handle(PieceVerified(PeerKey(10), PieceIndex(1)), 0.1)
+    swarm.handle(PieceVerified(PeerKey(10), PieceIndex(9)), 0.1)
+    told = [action for action in swarm.handle(Tick(), 0.2) if isinstance(action, TellHave)]
+    assert [each.pieces for each in told if ORIGIN in each.peers] == [0b10]
+
+
+def test_what_an_agent_suggests_is_of_no_consequence() -> None:
+    swarm = a_swarm(held=0b1)
+    a_crowd(swarm, 12)
+
+    assert swarm.handle(PiecesSuggested(PeerKey(10), 0b1), 0.0) == []
+    assert swarm.handle(PiecesSuggested(PeerKey(99), 0b1), 0.0) == []
+
+
+def test_an_origin_suggests_something_else_to_each_agent_and_more_when_it_asked() -> None:
+    origin = a_swarm(held=everything(COUNT), lot=Lot())
+    suggested: list[tuple[PeerKey, int]] = []
+    for key in range(10, 30):
+        event = PeerJoined(PeerKey(key), PeerId(bytes([key]) * 20), Role.AGENT, True, None)
+        suggested += suggestions([*origin.handle(event, 0.0)])
+
+    assert len({piece for _, piece in suggested}) == len(suggested)
+    assert {peer for peer, _ in suggested} == {PeerKey(key) for key in range(10, 30)}
+    last, piece = suggested[-1]
+    span = BlockSpan(PieceIndex(piece), 0, 256 * KIB)
+    assert [peer for peer, _ in suggestions([*origin.handle(SpanRequested(last, span), 0.0)])] == [last]
+
+
+def test_agents_suggest_nothing() -> None:
+    swarm = a_swarm(held=everything(COUNT))
+
+    assert suggestions(joined(swarm, ANNA, 0)) == []
 
 
 def test_an_agent_that_is_far_slower_than_the_origin_does_not_keep_us_from_it() -> None:

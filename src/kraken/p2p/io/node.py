@@ -16,6 +16,7 @@ from contextlib import suppress
 from itertools import count
 from typing import Any, Protocol
 
+from kraken.core.digest import Digest
 from kraken.core.errors import BadConfig, Invalid, KrakenError
 from kraken.core.metainfo import SwarmId
 from kraken.core.peers import Address, PeerId, Role, peer_id
@@ -35,6 +36,7 @@ from kraken.p2p.io.runner import MAX_BLOCK, Peer, SwarmRunner
 from kraken.p2p.io.shared_out import SharedOut
 from kraken.p2p.ledger import PeerKey
 from kraken.p2p.settings import PeerSettings, SwarmSettings, TlsMode
+from kraken.p2p.suggestions import Lot
 from kraken.runtime.bandwidth import Traffic
 from kraken.runtime.tasks import Tasks
 from kraken.storage.io.blob_file import BlobFile
@@ -66,15 +68,19 @@ class PeerNode:
         metrics: Metrics,
         *,
         zone: str = "",
+        lots: Callable[[Digest], Lot] = lambda _digest: Lot(),
         traffic: Traffic | None = None,
         seed: int | None = None,
     ) -> None:
-        """Args: traffic, what it may move; seed, of all chance in this node; None takes it from the system.
+        """
+        Args: lots, what of a blob falls to an origin; traffic, what it may move; seed, of all chance in this node;
+        None takes it from the system.
 
         Raises: BadConfig, when the name of the zone is longer than peers take.
         """
         if len(zone.encode()) > MAX_ZONE_BYTES:
             raise BadConfig(f"zone: {zone!r} has {len(zone.encode())} bytes, and may have {MAX_ZONE_BYTES}")
+        self._lots = lots
         self._traffic = traffic or Traffic()
         self.role = role
         self.zone = zone
@@ -172,6 +178,9 @@ class PeerNode:
         return [it.hex() if isinstance(it, bytes) else str(it) for it in current]
 
     # What swarms order (`Host`).
+
+    def lot(self, digest: Digest) -> Lot | None:
+        return self._lots(digest) if self.role is Role.ORIGIN else None
 
     def dial(self, runner: SwarmRunner, candidate: Candidate) -> None:
         self.tasks.spawn("dial", self._dial(runner, candidate))

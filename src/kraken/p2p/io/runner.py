@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol, assert_never
 
+from kraken.core.digest import Digest
 from kraken.core.errors import Invalid, KrakenError, PeerMisbehaved, Unavailable
 from kraken.core.metainfo import SwarmId
 from kraken.core.peers import Address, PeerId, Role
@@ -42,11 +43,13 @@ from kraken.p2p.events import (
     PieceCorrupt,
     PieceDropped,
     PieceLost,
+    PiecesSuggested,
     PieceVerified,
     RequestRejected,
     SpanRequested,
     SpanSent,
     SpanWithdrawn,
+    SuggestPieces,
     TellHave,
     Tick,
     WithdrawAsk,
@@ -57,6 +60,7 @@ from kraken.p2p.io.connection import Connection
 from kraken.p2p.ledger import PeerKey
 from kraken.p2p.priority import Priority
 from kraken.p2p.settings import SwarmSettings
+from kraken.p2p.suggestions import Lot
 from kraken.p2p.swarm import Swarm
 from kraken.p2p.upload_slots import BlockSpan, RejectSpan, SendSpan
 from kraken.p2p.wire import FrameLimits, Kind
@@ -168,6 +172,10 @@ class Host(Protocol):
     @property
     def shares(self) -> Shares: ...
 
+    def lot(self, digest: Digest) -> Lot | None:
+        """What of a blob falls to this node as one of its origins; None for an agent."""
+        ...
+
     def dial(self, runner: SwarmRunner, candidate: Candidate) -> None:
         """Connect; the outcome comes as `attach` or `dial_failed`."""
         ...
@@ -189,7 +197,10 @@ class SwarmRunner:
         blob.acquire()
         self.blob = blob
         self.swarm_id = blob.metainfo.swarm
-        self.engine = Swarm(host.peer_id, blob.metainfo.pieces, settings, rng, blob.held, host.zone)
+        metainfo = blob.metainfo
+        self.engine = Swarm(
+            host.peer_id, metainfo.pieces, settings, rng, blob.held, host.zone, host.lot(metainfo.digest)
+        )
         self.peers: dict[PeerKey, Peer] = {}
         self.users = 0
         self.empty_since = asyncio.get_running_loop().time()
@@ -331,6 +342,8 @@ class SwarmRunner:
                 self._has(peer, self._admitted_bitfield(payload))
             case wire.Span():
                 self._span(peer, message)
+            case wire.Hint(Kind.SUGGEST, piece):
+                self.feed(PiecesSuggested(connection.key, 1 << self._index(peer, piece)))
             case wire.Hint() | wire.PieceHeader():
                 pass
 
@@ -510,7 +523,7 @@ class SwarmRunner:
                     self._perform_on(peer, action)
 
     def _perform_on(
-        self, peer: Peer, action: AskPiece | WithdrawAsk | SendSpan | RejectSpan | ClosePeer | BanPeer
+        self, peer: Peer, action: AskPiece | WithdrawAsk | SendSpan | RejectSpan | SuggestPieces | ClosePeer | BanPeer
     ) -> None:
         match action:
             case AskPiece(_, piece):
@@ -522,6 +535,9 @@ class SwarmRunner:
                 self._host.shares.ask_slot(self, peer.connection.key, span.length)
             case RejectSpan(_, span):
                 self._reject(peer, span)
+            case SuggestPieces(_, pieces):
+                if peer.fast:
+                    peer.connection.send(*(wire.Hint(Kind.SUGGEST, piece) for piece in bitfield.members(pieces)))
             case ClosePeer(_, reason):
                 peer.connection.close(reason)
             case BanPeer(_, piece):

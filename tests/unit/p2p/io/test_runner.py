@@ -12,6 +12,7 @@ from typing import cast
 import pytest
 from tests.helpers.blobs import Blob, a_blob
 
+from kraken.core.digest import Digest
 from kraken.core.errors import PeerMisbehaved
 from kraken.core.metainfo import SwarmId
 from kraken.core.peers import Address, PeerId, Role
@@ -27,6 +28,7 @@ from kraken.p2p.io.connection import Connection
 from kraken.p2p.io.runner import Peer, SwarmRunner
 from kraken.p2p.ledger import PeerKey
 from kraken.p2p.settings import SwarmSettings
+from kraken.p2p.suggestions import Lot
 from kraken.p2p.wire import Flag, Kind, PieceHeader, Span
 from kraken.runtime.clock import SystemClock
 from kraken.runtime.tasks import Tasks
@@ -53,6 +55,9 @@ class RecordedHost:
         self.slots_free = True
         self.appetite_changes = 0
         self.waiting_for_slots: set[PeerKey] = set()
+
+    def lot(self, _digest: Digest) -> Lot | None:
+        return None
 
     def dial(self, _runner: SwarmRunner, candidate: Candidate) -> None:
         self.dialled.append(candidate)
