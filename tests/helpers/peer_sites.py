@@ -6,6 +6,7 @@ import asyncio
 import struct
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from typing import TypeVar
 
 from tests.helpers.blobs import Blob
 
@@ -26,6 +27,8 @@ from kraken.runtime.clock import SystemClock
 from kraken.runtime.threads import FileThreads
 from kraken.storage.io.catalog_store import CatalogBlobStore
 from kraken.storage.io.memory import MemoryMedium
+
+M = TypeVar("M", bound=wire.Message)
 
 
 class Site:
@@ -105,7 +108,7 @@ class Scripted:
     def say(self, *messages: wire.Message) -> None:
         self.writer.write(b"".join(map(wire.encode, messages)))
 
-    async def hear(self, kind: type[wire.Message]) -> wire.Message:
+    async def hear(self, kind: type[M]) -> M:
         """The next message of a kind; others before it are passed over."""
         async with asyncio.timeout(10):
             while True:

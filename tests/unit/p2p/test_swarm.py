@@ -577,6 +577,7 @@ events = st.one_of(
     ),
     st.builds(PeerLeft, keys),
     st.builds(PeerHas, keys, sets, st.one_of(st.none(), st.integers(0, 99))),
+    st.builds(PiecesSuggested, keys, sets),
     st.builds(PeerChoked, keys, st.booleans()),
     st.builds(SpanRequested, keys, spans),
     st.builds(SpanWithdrawn, keys, spans),
@@ -597,9 +598,9 @@ events = st.one_of(
 
 
 @settings(max_examples=300)
-@given(st.lists(st.tuples(events, st.floats(0, 5)), max_size=60))
-def test_the_invariants_hold_whatever_the_order_of_events(story: list[tuple[Event, float]]) -> None:
-    swarm = a_swarm(count=10)
+@given(st.lists(st.tuples(events, st.floats(0, 5)), max_size=60), st.booleans())
+def test_the_invariants_hold_whatever_the_order_of_events(story: list[tuple[Event, float]], origin: bool) -> None:
+    swarm = a_swarm(count=10, held=everything(10), lot=Lot(1, 3)) if origin else a_swarm(count=10)
     connected: set[PeerKey] = set()
     outstanding: set[tuple[PeerKey, PieceIndex]] = set()
     now = 0.0
@@ -624,6 +625,9 @@ def test_the_invariants_hold_whatever_the_order_of_events(story: list[tuple[Even
                 outstanding.discard((action.peer, action.piece))
             if isinstance(action, SendSpan):
                 assert swarm.held >> action.span.piece & 1
+            if isinstance(action, SuggestPieces):
+                assert origin
+                assert action.peer in connected
         assert len(outstanding) <= 16
         assert all(sum(peer == key for peer, _ in outstanding) <= 2 for key in connected)
         deadline = swarm.next_deadline()

@@ -113,6 +113,21 @@ async def test_stock_clients_are_served_small_blocks_and_unchoked() -> None:
         stock.close()
 
 
+async def test_an_origin_tells_each_agent_to_fetch_other_pieces() -> None:
+    blob = a_blob(pieces=40)
+    async with sites(Role.ORIGIN) as (origin,):
+        await origin.put(blob)
+        agents = [await Scripted.dial(origin, blob.metainfo.swarm, bytes([number]) * 20) for number in (1, 2)]
+        for agent in agents:
+            agent.say(wire.Flag(wire.Kind.HAVE_NONE))
+        told = [{(await agent.hear(wire.Hint)).piece for _ in range(8)} for agent in agents]
+
+        assert told[0] == {*range(8)} or told[1] == {*range(8)}
+        assert told[0].isdisjoint(told[1])
+        for agent in agents:
+            agent.close()
+
+
 async def _after_flags(peer: Scripted) -> bytes:
     """The length prefix of the first frame that is not a one-byte message."""
     while True:
@@ -130,6 +145,7 @@ HOSTILE: dict[str, bytes] = {
     "a request beyond the piece": wire.encode(wire.Span(wire.Kind.REQUEST, 2, 0, 10**6)),
     "a request of nothing": wire.encode(wire.Span(wire.Kind.REQUEST, 0, 0, 0)),
     "a request beyond the blob": wire.encode(wire.Span(wire.Kind.REQUEST, 99, 0, 10)),
+    "a suggestion beyond the blob": wire.encode(wire.Hint(wire.Kind.SUGGEST, 3)),
     "an unknown message": struct.pack(">IB", 1, 99),
     "a bitfield of the wrong length": wire.encode(wire.Bitfield(b"\xff\xff")),
     "spare bits": wire.encode(wire.Bitfield(b"\xff")),
