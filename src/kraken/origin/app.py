@@ -92,7 +92,7 @@ class Origin:
             self._log,
             self.metrics,
             zone=settings.zone,
-            lots=partial(_lot, ring, self._me),
+            lots=partial(_lot, ring, self._me, self._others),
             traffic=self._traffic,
         )
         service = OriginService(self.blobs, self._uploads, self._replicator, self._log)
@@ -191,7 +191,7 @@ def _own_address(settings: OriginSettings) -> Address:
     return me
 
 
-def _lot(ring: Ring, me: Address, digest: Digest) -> Lot:
-    """What of a blob falls to this origin: its owners share it out."""
-    owners = ring.owners(str(digest))
+def _lot(ring: Ring, me: Address, others: Members, digest: Digest) -> Lot:
+    """What of a blob falls to this origin: those of its owners that can be reached share it out."""
+    owners = [owner for owner in ring.owners(str(digest)) if owner == me or others.is_healthy(owner)]
     return Lot(owners.index(me), len(owners)) if me in owners else Lot()

@@ -179,7 +179,7 @@ class SwarmSettings:
         "apart or more, they are gathered for as long as two of them take, but for 0.25 s at most.",
     )
     reader_window: int = setting(
-        192,
+        256,
         low=1,
         high=4096,
         meaning="Pieces ahead of a reader that come before all others, at most a quarter of the blob. In a crowd the "

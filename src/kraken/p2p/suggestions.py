@@ -19,10 +19,6 @@ from kraken.p2p.ledger import PeerKey
 _IN_ALL = 16
 """Pieces that peers know they may ask for next, all together at the least; each knows of one at the least."""
 
-_OF_OTHERS = 128
-"""A piece that falls to another origin is suggested when our own have come this far beyond it: that origin may be down,
-or connected to few."""
-
 _PATIENCE = 4
 """A piece is suggested to another peer as well when so many times as many as have not come yet have come after it."""
 
@@ -50,6 +46,7 @@ class Suggestions:
         """Args: held, the pieces that we have."""
         self._own = every_nth(held.bit_length(), lot.number, lot.of)
         self._all = held
+        self._there = 0  # what a peer is known to have
         self._fresh = held  # what nobody has, or was told to fetch
         self._peers: dict[PeerKey, _Told] = {}
         self._history: deque[tuple[PeerKey, int, int]] = deque()  # who was told which piece, and what had come by then
@@ -63,9 +60,9 @@ class Suggestions:
         """What it had to fetch falls to others; after the last one everything begins anew."""
         told = self._peers.pop(peer, None)
         if told is not None:
-            self._fresh |= told.open | told.under_way
+            self._fresh |= (told.open | told.under_way) & ~self._there
         if not self._peers:
-            self._fresh = self._all
+            self._fresh, self._there = self._all, 0
 
     def asked(self, peer: PeerKey, piece: PieceIndex) -> None:
         """A peer asked us for a piece, and can be told of the next."""
@@ -77,6 +74,7 @@ class Suggestions:
     def arrived(self, peer: PeerKey, pieces: int) -> None:
         """A peer has these pieces."""
         self._fresh &= ~pieces
+        self._there |= pieces
         told = self._peers.get(peer)
         if told is not None:
             self._came += ((told.open | told.under_way) & pieces).bit_count()
@@ -101,10 +99,9 @@ class Suggestions:
                 yield peer, new
 
     def _next(self) -> int:
-        """Of the fresh pieces, the one that is suggested first."""
+        """Of the fresh pieces, the one that is suggested first: what falls to other origins only after our own."""
         ours, others = self._fresh & self._own, self._fresh & ~self._own
-        first, other = ours & -ours, others & -others
-        return first if first and not (other and other << _OF_OTHERS < first) else other
+        return ours & -ours or others & -others
 
     def _give_back(self) -> None:
         """Let others fetch what a peer was told long ago."""
@@ -114,7 +111,7 @@ class Suggestions:
             if told is not None and piece & (told.open | told.under_way):
                 if self._came - came <= _PATIENCE * self._not_there():
                     return
-                self._fresh |= piece
+                self._fresh |= piece & ~self._there
             self._history.popleft()
 
     def _not_there(self) -> int:

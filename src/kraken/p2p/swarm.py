@@ -96,8 +96,8 @@ _WINDOWS = 4
 
 _TOO_MANY_TO_SHARE = 12
 """With fewer agents around us nearly all see each other, and share out among them what only origins have. In a larger
-crowd the origins share it out, where somebody reads: 100 readers then wait 0.13 blob times beyond the ideal instead of
-0.2, and the origins upload 1.2 copies instead of 3. Without readers our own share is the faster way."""
+crowd the origins share it out, where somebody reads: 300 readers then wait 0.19 blob times beyond the ideal instead of
+0.32, and the origins upload 1.1 copies instead of 3. Without readers our own share is the faster way."""
 
 _REJECTION_REST = 0.05
 """Seconds for which a peer that rejected a request is asked for nothing."""
