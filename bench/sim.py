@@ -19,9 +19,14 @@ from kraken.sim.outcome import Outcome, outcome
 from kraken.sim.scenario import Faults, Scenario
 from kraken.sim.world import World
 
+COLUMNS = (
+    *("crowd", "p50", "p99", "slowest", "p50 ms", "reader lag", "copies of all origins", "events a second", "seeds"),
+    *("mark", ""),
+)
 RATES = "p50 >= 0.95, p99 >= 0.90"
 FAULTY_RATES = "p50 >= 0.93, p99 >= 0.88"
 SMALL_SECONDS = 0.040
+LAG = 0.15
 
 UBER = SwarmSettings(requests_per_peer=3, requests_total=256, upload_slots=64, queued_per_peer=3)
 """Uber's Kraken: three requests a peer, no limit in all, everyone is sent to at once."""
@@ -51,12 +56,32 @@ def _small(figures: Outcome) -> bool:
     return figures.p50_seconds <= SMALL_SECONDS
 
 
+def _prompt(figures: Outcome) -> bool:
+    return figures.reader_lag_p50 is not None and figures.reader_lag_p50 <= LAG
+
+
 _CROWD = Scenario(blob=GIB, arrivals=0.2)
 _FAULTY = Faults(deaths=0.01, stragglers=0.01)
 
 ROWS = (
     Row("100 hosts, 1 GiB", replace(_CROWD, hosts=100), (1, 2, 3), RATES, _rates(0.95, 0.90)),
     Row("1,000 hosts, 1 GiB", replace(_CROWD, hosts=1000), (1, 2, 3), RATES, _rates(0.95, 0.90), quick=False),
+    Row("100 hosts, 1 GiB, each with a reader", replace(_CROWD, hosts=100, readers=True), (1,), "lag <= 0.15", _prompt),
+    Row(
+        "300 hosts within 0.1 s, 512 MiB, each with a reader",
+        replace(_CROWD, hosts=300, blob=512 * MIB, arrivals=0.1, readers=True),
+        (1,),
+        "lag <= 0.15",
+        _prompt,
+    ),
+    Row(
+        "1,000 hosts, 1 GiB, each with a reader",
+        replace(_CROWD, hosts=1000, readers=True),
+        (1,),
+        "lag <= 0.15",
+        _prompt,
+        quick=False,
+    ),
     Row("8,000 hosts, 1 GiB", replace(_CROWD, hosts=8000), (1,), RATES, _rates(0.95, 0.90), quick=False),
     Row("15,000 hosts, 1 GiB", replace(_CROWD, hosts=15_000), (1,), RATES, _rates(0.95, 0.90), quick=False),
     Row(
@@ -103,8 +128,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.sim", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="only rows that take a few minutes")
     quick: bool = parser.parse_args().quick
-    print("| crowd | p50 | p99 | slowest | p50 ms | copies of all origins | events a second | seeds | mark | |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    print(f"| {' | '.join(COLUMNS)} |")
+    print(f"| {' | '.join(['---'] * len(COLUMNS))} |")
     for row in ROWS:
         if row.quick or not quick:
             print(line(row, [run(replace(row.scenario, seed=seed)) for seed in row.seeds]), flush=True)
@@ -125,11 +150,13 @@ def run(scenario: Scenario) -> Outcome:
 
 def line(row: Row, runs: Sequence[Outcome]) -> str:
     """One row of the table, with the worst of its runs."""
+    lags = [each.reader_lag_p50 for each in runs]
     figures = (
         f"{min(each.p50 for each in runs):.3f}",
         f"{min(each.p99 for each in runs):.3f}",
         f"{min(each.slowest for each in runs):.3f}",
         f"{1000 * max(each.p50_seconds for each in runs):.1f}",
+        "" if None in lags else f"{max(filter(None, lags)):.2f}",
         f"{max(each.origin_copies_total for each in runs):.1f}",
         f"{min(each.events_per_second for each in runs):,.0f}",
         ", ".join(map(str, row.seeds)),
