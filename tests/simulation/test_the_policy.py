@@ -62,9 +62,10 @@ def test_liars_cost_honest_hosts_less_than_a_tenth_of_their_speed() -> None:
 
 
 def test_hosts_fetch_from_other_zones_only_what_their_own_has_not() -> None:
-    apart, together = figures(replace(QUICK, hosts=60, zones=2)), figures(replace(QUICK, hosts=60))
+    runs = [figures(replace(QUICK, hosts=60, zones=2, seed=seed)) for seed in (1, 2, 3)]
+    apart, together = runs[0], figures(replace(QUICK, hosts=60))
 
-    assert apart.crossing_percent < 15  # half of all if nobody cared
+    assert sum(run.crossing_percent for run in runs) / len(runs) < 15  # half of all if nobody cared
     assert apart.p50 > together.p50 - 0.02
     assert all(copies <= 1.5 for copies in apart.origin_copies)
 

@@ -359,7 +359,8 @@ class Swarm:
         there = event.pieces & self.held
         if there:
             self._actions.append(TellHave((event.peer,), there, self._uploads.waiting))
-        self._ask(now)
+        if self._heeds_suggestions():
+            self._ask(now)
 
     def _suggest(self, suggestions: Suggestions) -> None:
         self._actions += [SuggestPieces(peer, pieces) for peer, pieces in suggestions.due()]
@@ -542,7 +543,7 @@ class Swarm:
             return
         held = self._held_by_agents()
         nearby = self._held_by_agents(_NEAR_AGENT) if self._far else held
-        suggested = bool(self._readers) and self._agents >= _TOO_MANY_TO_SHARE
+        suggested = self._heeds_suggestions()
         ours = self._suggested() | self._exclusive() if suggested else self._our_share()
         if self._origins and (suggested or self._all & ours & ~(held | self.held | self._ledger.outstanding)):
             self._fill(peers, self._spared(held, nearby, self._all & ~ours), now)
@@ -706,6 +707,9 @@ class Swarm:
             ours = sum(other < self.me for other in fetching)
             self._share = every_nth(self.pieces.count, ours, len(fetching) + 1)
         return self._share
+
+    def _heeds_suggestions(self) -> bool:
+        return bool(self._readers) and self._agents >= _TOO_MANY_TO_SHARE
 
     def _suggested(self) -> int:
         """What origins want us to fetch from them."""
