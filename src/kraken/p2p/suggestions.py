@@ -84,6 +84,8 @@ class Suggestions:
     def due(self) -> Iterator[tuple[PeerKey, int]]:
         """What is to be suggested to whom now, as sets of pieces."""
         self._give_back()
+        if not self._fresh:
+            return
         most = max(1, _IN_ALL // max(len(self._peers), 1))
         for peer, told in self._peers.items():
             new = 0
