@@ -19,6 +19,7 @@ from kraken.core.peers import Address
 from kraken.core.pieces import KIB, MIB, ByteRange
 from kraken.origin.app import Origin
 from kraken.origin.settings import OriginSettings
+from kraken.p2p.suggestions import Lot
 from kraken.runtime.web import HttpSettings
 from kraken.storage.layout import Layout
 
@@ -50,6 +51,22 @@ async def test_a_push_reaches_its_owners_and_reads_back(tmp_path: Path) -> None:
         assert await pulled(cluster, blob) == blob.data
         assert await pulled(cluster, blob, 5, 9_000) == blob.data[5:9_000]
         assert await cluster.client.metainfo(blob.digest) == (blob.metainfo, None)
+
+
+async def test_the_owners_that_can_be_reached_share_a_blob_out_among_them(tmp_path: Path) -> None:
+    digest = a_blob(pieces=2).digest
+    async with cluster_of(4, tmp_path) as cluster:
+        first, *others = cluster.members.owners(str(digest))
+        (stranger,) = set(cluster.settings.origins) - {first, *others}
+
+        lots = [cluster.origins[owner].node.lot(digest) for owner in (first, *others)]
+        assert lots == [Lot(0, 3), Lot(1, 3), Lot(2, 3)]
+        assert cluster.origins[stranger].node.lot(digest) == Lot()
+
+        await cluster.stop(first)
+        async with asyncio.timeout(20):
+            while cluster.origins[others[0]].node.lot(digest) != Lot(0, 2):  # until its probes have failed
+                await asyncio.sleep(0.01)
 
 
 async def test_a_landing_origin_that_is_no_owner_lets_go(tmp_path: Path) -> None:
