@@ -10,9 +10,8 @@ from __future__ import annotations
 import re
 import sys
 from enum import Enum
+from functools import lru_cache
 from typing import Final
-
-from kraken.core.memo import Memo
 
 MAX_HEAD_BYTES: Final = 2048
 
@@ -48,7 +47,7 @@ class PlainReader:
     def __init__(self, path: str, max_body_bytes: int) -> None:
         self._line = f"POST {path} HTTP/1.1\r\n".encode()
         self._max_body_bytes = max_body_bytes
-        self._heads = Memo(self._read_head, _KNOWN_HEADS)
+        self._heads = lru_cache(_KNOWN_HEADS)(self._read_head)
         # What a crowd says differs in the body alone, so the head before is likely this one, too.
         self._last, self._last_end, self._last_keep_alive = self._line, sys.maxsize, True
 
@@ -63,7 +62,7 @@ class PlainReader:
         if end < 0:
             return NotYet.INCOMPLETE if len(data) < MAX_HEAD_BYTES else NotYet.OTHER
         begin = end + len(_END)
-        head = self._heads[data[:begin]]
+        head = self._heads(data[:begin])
         if head is None:
             return NotYet.OTHER
         body_length, keep_alive = head

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Annotated, Final
 
 import msgspec
 
 from kraken.core.errors import Invalid
-from kraken.core.memo import Memo
 from kraken.core.metainfo import SWARM_ID_BYTES
 from kraken.core.peers import PEER_ID_BYTES, Role
 
@@ -156,12 +156,13 @@ def decode_request(data: bytes) -> tuple[bytes, Announcement]:
     Raises: Invalid, when the bytes are anything else, or longer than an announce may be.
     """
     if len(data) < _MAX_REMEMBERED_BYTES and data.startswith(_REQUEST_BEGINS):
-        return data[_PEER_ID_BEGINS:_PEER_ID_ENDS], _remembered[data[_PEER_ID_ENDS:]]
+        return data[_PEER_ID_BEGINS:_PEER_ID_ENDS], _announcement(data[_PEER_ID_ENDS:])
     if len(data) > MAX_ANNOUNCE_BYTES:
         raise Invalid(f"an announce of {len(data)} bytes; {MAX_ANNOUNCE_BYTES} is the limit")
     return _decoded(data)
 
 
+@lru_cache(_REMEMBERED)
 def _announcement(behind_the_peer_id: bytes) -> Announcement:
     return _decoded(_REQUEST_BEGINS + bytes(PEER_ID_BYTES) + behind_the_peer_id)[1]
 
@@ -173,9 +174,6 @@ def _decoded(data: bytes) -> tuple[bytes, Announcement]:
         raise Invalid(f"this is not an announce: {error}") from error
     entry_ends = _encoder.encode(said.port) + _encoder.encode(said.role)
     return said.peer_id, Announcement(said.host, said.port, said.role, said.zone, said.swarms, entry_ends)
-
-
-_remembered = Memo(_announcement, _REMEMBERED)
 
 
 def decode_reply(data: bytes) -> AnnounceReply:

@@ -6,13 +6,13 @@ import asyncio
 import random
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from math import inf
 from typing import Protocol
 
 from kraken.cluster.io.members import Members
 from kraken.core.digest import Digest
 from kraken.core.errors import NotFound
-from kraken.core.memo import Memo
 from kraken.core.metainfo import Metainfo
 from kraken.core.peers import Address, Role
 from kraken.observability.metrics import Metrics
@@ -176,7 +176,7 @@ class TrackerService:
         if self._settings.trust_announced_host and said.host is not None:
             host = encode(Address(said.host, said.port).host)
         else:
-            host = _hosts[remote]
+            host = _host_of(remote)
         swarms = self._told.get(said)
         if swarms is None:
             swarms = self._with_origins(said)
@@ -242,15 +242,13 @@ def peer_table(settings: AnnounceSettings) -> PeerTable[Answer]:
     return PeerTable(settings, random.Random())
 
 
+@lru_cache(_KNOWN_HOSTS)
 def _host_of(remote: str) -> bytes:
     """An address of a socket as a host, encoded: IPv6 in brackets, without scope; IPv4 inside IPv6 as IPv4."""
     bare = remote.partition("%")[0]
     if bare.startswith("::ffff:") and "." in bare:
         bare = bare.removeprefix("::ffff:")
     return encode(Address(f"[{bare}]" if ":" in bare else bare, 0).host)
-
-
-_hosts = Memo(_host_of, _KNOWN_HOSTS)
 
 
 def _cost(found: tuple[bytes, bytes | None]) -> int:
