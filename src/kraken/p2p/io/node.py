@@ -132,10 +132,10 @@ class PeerNode:
             self._listener.close()
             self._listener = None
         await self.tasks.close()
-        self.shares.close()
         for runner in list(self.runners.values()):
             runner.close()
         self.runners.clear()
+        await self.shares.close()
         self._encryption.close()
         self.buffers.trim()
 

@@ -10,7 +10,6 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Callable, Coroutine
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol, assert_never
@@ -57,6 +56,7 @@ from kraken.p2p.events import (
 from kraken.p2p.handshake import KR_HAVE_ID, STOCK_BLOCK, Introduction
 from kraken.p2p.io.buffers import Buffer, BufferPool
 from kraken.p2p.io.connection import Connection
+from kraken.p2p.io.write_turns import Write
 from kraken.p2p.ledger import PeerKey
 from kraken.p2p.priority import Priority
 from kraken.p2p.settings import SwarmSettings
@@ -139,8 +139,8 @@ class Shares(Protocol):
         """Where what comes in for the swarm stands among what comes in for others; 0 goes first."""
         ...
 
-    def turn_to_write(self, runner: SwarmRunner, size: int) -> AbstractAsyncContextManager[None]:
-        """Waits until it is the swarm's turn to have a piece hashed and written. Args: size, its bytes."""
+    def write(self, runner: SwarmRunner, write: Write, size: int) -> None:
+        """Have a piece hashed and written when it is the swarm's turn. Args: size, its bytes."""
         ...
 
     def ask_slot(self, runner: SwarmRunner, peer: PeerKey, length: int) -> None:
@@ -382,7 +382,7 @@ class SwarmRunner:
         elif not assembly.missing:
             buffer, assembly.buffer = assembly.buffer, None
             assert buffer is not None, "the last block went into a buffer"
-            self._in_background("store_piece", self._store(peer, piece, buffer))
+            self._store(peer, piece, buffer)
 
     def span_sent(self, connection: Connection) -> None:
         peer = self.peers[connection.key]
@@ -603,19 +603,35 @@ class SwarmRunner:
         self.blob.acquire()
         self._host.tasks.spawn(name, work).add_done_callback(lambda _: self.blob.release())
 
-    async def _store(self, peer: Peer, piece: PieceIndex, buffer: Buffer) -> None:
+    def _store(self, peer: Peer, piece: PieceIndex, buffer: Buffer) -> None:
+        """Hash and write a piece, with a reference on the blob; by callbacks, which cost half of what a task does."""
+        self.blob.acquire()
+        begin = partial(self.blob.start_write, piece, buffer.view)
+        self._host.shares.write(self, Write(begin, partial(self._stored, peer, piece, buffer)), len(buffer.view))
+
+    def _stored(self, peer: Peer, piece: PieceIndex, buffer: Buffer, outcome: asyncio.Future[bool]) -> None:
+        """The piece has been hashed, and written if it is good; the outcome is cancelled when the node stops."""
         size = len(buffer.view)
+        self._host.buffers.give_back(buffer)
         try:
-            async with self._host.shares.turn_to_write(self, size):
-                good = await self.blob.write_piece(piece, buffer.view)
-        except (KrakenError, OSError) as error:  # the disk is full, or broken
-            about = f"piece {piece} of {self.blob.metainfo.digest} cannot be kept: {error}"
-            self.failure = error if isinstance(error, KrakenError) else Unavailable(about)
-            self.feed(PieceDropped(peer.connection.key, piece))
-            self._tell_listeners(piece, None, 0)
-            return
+            if outcome.cancelled():
+                return
+            error = outcome.exception()
+            if error is None:
+                self._settle(peer, piece, size, good=outcome.result())
+            else:
+                self._drop(peer, piece, error)
         finally:
-            self._host.buffers.give_back(buffer)
+            self.blob.release()
+
+    def _drop(self, peer: Peer, piece: PieceIndex, error: BaseException) -> None:
+        """A piece could not be written: the disk is full, or broken."""
+        about = f"piece {piece} of {self.blob.metainfo.digest} cannot be kept: {error}"
+        self.failure = error if isinstance(error, KrakenError) else Unavailable(about)
+        self.feed(PieceDropped(peer.connection.key, piece))
+        self._tell_listeners(piece, None, 0)
+
+    def _settle(self, peer: Peer, piece: PieceIndex, size: int, *, good: bool) -> None:
         key = peer.connection.key
         if good:
             new = not self.engine.held >> piece & 1

@@ -8,13 +8,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager
 
 from kraken.core.metainfo import SwarmId
 from kraken.observability.metrics import Metrics
 from kraken.p2p.events import AllowanceChanged
 from kraken.p2p.io.runner import SwarmRunner
-from kraken.p2p.io.write_turns import WriteTurns
+from kraken.p2p.io.write_turns import Write, WriteTurns
 from kraken.p2p.ledger import PeerKey
 from kraken.p2p.priority import SMALL_RANK, Priority
 from kraken.p2p.request_budget import Wish, share_out
@@ -42,14 +41,13 @@ class SharedOut:
         metrics.p2p_uploads.labels(state="sent").set_function(lambda: self._slots.used)
         metrics.p2p_uploads.labels(state="waiting").set_function(lambda: self._slots.waiting)
 
-    def close(self) -> None:
-        """Share out nothing any more."""
-        if self._sharing is not None:
-            self._sharing.cancel()
-            self._sharing = None
+    async def close(self) -> None:
+        """Share out nothing any more, and wait until what is being written has been."""
+        self._share_no_later()
+        await self._writes.close()
 
     def demand_changed(self) -> None:
-        self.close()  # what was to be shared out soon is now
+        self._share_no_later()
         wishes = {
             runner.swarm_id: Wish(runner.priority, runner.blob.metainfo.pieces.piece_length, runner.engine.appetite)
             for runner in self._runners.values()
@@ -70,8 +68,8 @@ class SharedOut:
             return SMALL_RANK
         return runner.priority or Priority.BACKGROUND  # nobody wants it any more, and still it comes
 
-    def turn_to_write(self, runner: SwarmRunner, size: int) -> AbstractAsyncContextManager[None]:
-        return self._writes.turn(runner.swarm_id, self.rank(runner), size)
+    def write(self, runner: SwarmRunner, write: Write, size: int) -> None:
+        self._writes.add(write, runner.swarm_id, self.rank(runner), size)
 
     def ask_slot(self, runner: SwarmRunner, peer: PeerKey, length: int) -> None:
         rank = SMALL_RANK if self._is_small(runner.blob) else Priority.INTERACTIVE
@@ -84,6 +82,12 @@ class SharedOut:
     def end_slot(self, peer: PeerKey) -> None:
         self._slot_users.pop(peer, None)
         self._give_slots(self._slots.ended(peer))
+
+    def _share_no_later(self) -> None:
+        """What was to be shared out soon is shared out now, or never."""
+        if self._sharing is not None:
+            self._sharing.cancel()
+            self._sharing = None
 
     def _give_slots(self, peers: list[PeerKey]) -> None:
         """Let those send whose turn it is. Who has sent at once frees a slot: that is seen to here, not deeper."""

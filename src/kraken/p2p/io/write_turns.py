@@ -1,4 +1,4 @@
-"""Whose piece is hashed and written next, while more wait than there are threads.
+"""Pieces that wait to be hashed and written, and whose turn it is, while more wait than there are threads.
 
 Pieces that wait hold their buffers, and threads take what comes first; so without an order a hundred pieces of a large
 blob would go before the only one of a manifest.
@@ -7,59 +7,63 @@ blob would go before the only one of a manifest.
 from __future__ import annotations
 
 import asyncio
-from contextlib import AbstractAsyncContextManager
-from types import TracebackType
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 
 from kraken.core.metainfo import SwarmId
 from kraken.p2p.turns import Turns
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Write:
+    """A piece to be written. `begin` starts it, and gives its outcome; `ended` is told of that outcome.
+
+    A write that is dropped before its turn has a cancelled one.
+    """
+
+    begin: Callable[[], asyncio.Future[bool]]
+    ended: Callable[[asyncio.Future[bool]], None]
+
+
 class WriteTurns:
-    """`Turns` for tasks. Used on the loop only."""
+    """`Turns` for writes. Used on the loop only; without tasks, for each piece comes through here."""
 
     def __init__(self, places: int) -> None:
         """Args: places, how many may write at once."""
-        self._turns = Turns[_Turn](places)
+        self._turns = Turns[Write](places)
+        self._waiting: set[Write] = set()
+        self._under_way: set[asyncio.Future[bool]] = set()
 
     @property
     def waiting(self) -> int:
-        """Tasks that wait for their turn."""
+        """Writes that wait for their turn."""
         return self._turns.waiting
 
-    def turn(self, swarm: SwarmId, rank: int, size: int) -> AbstractAsyncContextManager[None]:
-        """Entered, it waits for a turn, which lasts as long as the block. Args: as of `Turns.asked`."""
-        return _Turn(self._turns, swarm, rank, size)
+    def add(self, write: Write, swarm: SwarmId, rank: int, size: int) -> None:
+        """Have a piece written when its turn comes, perhaps at once. Args: as of `Turns.asked`."""
+        self._waiting.add(write)
+        self._begin(self._turns.asked(write, swarm, rank, size))
 
+    async def close(self) -> None:
+        """Drop what waits, and wait until what has begun has ended."""
+        dropped, self._waiting = self._waiting, set()
+        for write in dropped:
+            self._turns.ended(write)
+            outcome: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+            outcome.cancel()
+            write.ended(outcome)
+        while self._under_way:
+            await asyncio.wait(self._under_way)
 
-class _Turn(AbstractAsyncContextManager[None]):
-    """One task's turn. A class, and a future only for those that wait: each piece comes through here."""
+    def _begin(self, writes: list[Write]) -> None:
+        for write in writes:
+            self._waiting.remove(write)
+            outcome = write.begin()
+            self._under_way.add(outcome)
+            outcome.add_done_callback(partial(self._ended, write))
 
-    def __init__(self, turns: Turns[_Turn], swarm: SwarmId, rank: int, size: int) -> None:
-        self._turns = turns
-        self._wanted = swarm, rank, size
-        self._given: asyncio.Future[None] | None = None
-
-    async def __aenter__(self) -> None:
-        if self._turns.asked(self, *self._wanted):
-            return
-        self._given = asyncio.get_running_loop().create_future()
-        try:
-            await self._given
-        except asyncio.CancelledError:
-            self._end()
-            raise
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._end()
-
-    def _end(self) -> None:
-        for turn in self._turns.ended(self):
-            turn.begin()
-
-    def begin(self) -> None:
-        """The turn has come; a task that was cancelled in this moment gives it back."""
-        assert self._given is not None, "it waits"
-        if not self._given.done():
-            self._given.set_result(None)
+    def _ended(self, write: Write, outcome: asyncio.Future[bool]) -> None:
+        self._under_way.discard(outcome)
+        self._begin(self._turns.ended(write))
+        write.ended(outcome)

@@ -11,6 +11,7 @@ import asyncio
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Protocol, TypeVar
 
@@ -199,13 +200,24 @@ class BlobFile:
         Raises: OutOfSpace.
         `view` may be reused when this returns or raises, a cancellation included.
         """
+        return await finished(self.start_write(piece, view))
+
+    def start_write(self, piece: PieceIndex, view: memoryview) -> asyncio.Future[bool]:
+        """`write_piece` without waiting: `view` may be reused when the outcome is there, and `held` is as it says."""
         if self.held >> piece & 1:
-            return True
-        if not await self._run(self._check_and_write, piece, view):
-            return False
-        self.held |= 1 << piece
-        self._verified |= 1 << piece
-        return True
+            there: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+            there.set_result(True)
+            return there
+        self.acquire()
+        outcome = self._threads.submit(self._check_and_write, piece, view)
+        outcome.add_done_callback(partial(self._written, piece))
+        return outcome
+
+    def _written(self, piece: PieceIndex, outcome: asyncio.Future[bool]) -> None:
+        if not outcome.cancelled() and outcome.exception() is None and outcome.result():
+            self.held |= 1 << piece
+            self._verified |= 1 << piece
+        self.release()
 
     async def read(self, start: int, length: int) -> bytes:
         """The bytes start <= i < start + length. Raises: Corrupt, when the file is shorter."""

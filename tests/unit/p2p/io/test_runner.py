@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from typing import cast
 
@@ -26,6 +26,7 @@ from kraken.p2p.handshake import STOCK_BLOCK, Introduction
 from kraken.p2p.io.buffers import BufferPool
 from kraken.p2p.io.connection import Connection
 from kraken.p2p.io.runner import Peer, SwarmRunner
+from kraken.p2p.io.write_turns import Write
 from kraken.p2p.ledger import PeerKey
 from kraken.p2p.settings import SwarmSettings
 from kraken.p2p.suggestions import Lot
@@ -52,6 +53,7 @@ class RecordedHost:
         self.shares = self
         self.dialled: list[Candidate] = []
         self.needy: list[SwarmId] = []
+        self.writing: set[asyncio.Future[bool]] = set()
         self.slots_free = True
         self.appetite_changes = 0
         self.waiting_for_slots: set[PeerKey] = set()
@@ -73,8 +75,11 @@ class RecordedHost:
     def rank(self, _runner: SwarmRunner) -> int:
         return 0
 
-    def turn_to_write(self, _runner: SwarmRunner, _size: int) -> AbstractAsyncContextManager[None]:
-        return nullcontext()
+    def write(self, _runner: SwarmRunner, write: Write, _size: int) -> None:
+        outcome = write.begin()
+        self.writing.add(outcome)
+        outcome.add_done_callback(write.ended)
+        outcome.add_done_callback(self.writing.discard)
 
     def appetite_changed(self) -> None:
         self.appetite_changes += 1
@@ -168,7 +173,7 @@ class Stage:
 
     async def settled(self) -> None:
         """Everything in the background is done."""
-        while len(self.host.tasks):
+        while len(self.host.tasks) or self.host.writing:
             await asyncio.sleep(0)
         await asyncio.sleep(0)  # for the callbacks of the last one
 

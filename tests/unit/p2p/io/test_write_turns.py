@@ -1,33 +1,37 @@
-"""Who writes next, among tasks."""
+"""Who writes next, and what becomes of those that wait when nothing is written any more."""
 
 from __future__ import annotations
 
 import asyncio
 
-import pytest
-
 from kraken.core.metainfo import SwarmId
-from kraken.p2p.io.write_turns import WriteTurns
+from kraken.p2p.io.write_turns import Write, WriteTurns
 
 BIG, OTHER, SMALL = (SwarmId(bytes([number]) * 20) for number in range(3))
 
 
 class Disk:
-    """Threads that finish when the test says so, and the names of those that they have begun with, in order."""
+    """Threads that finish when the test says so; what they have begun with, in order, and how each write ended."""
 
     def __init__(self, places: int) -> None:
         self.turns = WriteTurns(places)
         self.begun: list[str] = []
-        self.gates: dict[str, asyncio.Event] = {}
+        self.outcomes: dict[str, asyncio.Future[bool]] = {}
+        self.heard: dict[str, str] = {}
 
-    async def write(self, name: str, swarm: SwarmId, rank: int, size: int = 100) -> None:
-        gate = self.gates[name] = asyncio.Event()
-        async with self.turns.turn(swarm, rank, size):
+    def write(self, name: str, swarm: SwarmId, rank: int) -> None:
+        def begin() -> asyncio.Future[bool]:
             self.begun.append(name)
-            await gate.wait()
+            self.outcomes[name] = asyncio.get_running_loop().create_future()
+            return self.outcomes[name]
+
+        def ended(outcome: asyncio.Future[bool]) -> None:
+            self.heard[name] = "dropped" if outcome.cancelled() else str(outcome.exception() or outcome.result())
+
+        self.turns.add(Write(begin, ended), swarm, rank, 100)
 
     async def finish(self, name: str) -> None:
-        self.gates[name].set()
+        self.outcomes[name].set_result(True)
         await settle()
 
 
@@ -38,52 +42,42 @@ async def settle() -> None:
 
 async def test_small_blobs_are_written_first_then_the_swarms_in_turn_and_never_more_than_there_are_threads() -> None:
     disk = Disk(places=2)
-    async with asyncio.TaskGroup() as tasks:
-        for number in range(4):
-            tasks.create_task(disk.write(f"big {number}", BIG, 1))
-        for number in range(2):
-            tasks.create_task(disk.write(f"other {number}", OTHER, 1))
-        tasks.create_task(disk.write("small", SMALL, 0))
-        await settle()
-        assert (disk.begun, disk.turns.waiting) == (["big 0", "big 1"], 5)
+    for number in range(4):
+        disk.write(f"big {number}", BIG, 1)
+    for number in range(2):
+        disk.write(f"other {number}", OTHER, 1)
+    disk.write("small", SMALL, 0)
+    assert (disk.begun, disk.turns.waiting) == (["big 0", "big 1"], 5)
 
-        for at in range(7):
-            await disk.finish(disk.begun[at])
+    for at in range(7):
+        await disk.finish(disk.begun[at])
 
     assert disk.begun == ["big 0", "big 1", "small", "other 0", "big 2", "other 1", "big 3"]
     assert disk.turns.waiting == 0
+    assert disk.heard == dict.fromkeys(disk.begun, "True")
 
 
-@pytest.mark.parametrize("victim", ["first", "second"])
-async def test_whoever_is_cancelled_writing_or_waiting_takes_no_turn_along(victim: str) -> None:
+async def test_a_write_that_fails_gives_its_turn_to_the_next() -> None:
     disk = Disk(places=1)
-    tasks = {name: asyncio.create_task(disk.write(name, BIG, 1)) for name in ("first", "second", "third")}
+    disk.write("first", BIG, 1)
+    disk.write("second", BIG, 1)
+
+    disk.outcomes["first"].set_exception(OSError("disk"))
     await settle()
 
-    tasks[victim].cancel()
-    await settle()
-    for _ in range(2):
-        await disk.finish(disk.begun[-1])
-
-    assert disk.begun == [name for name in tasks if name != victim or name == "first"]
-    assert tasks["third"].done()
+    assert (disk.begun, disk.heard) == (["first", "second"], {"first": "disk"})
+    await disk.finish("second")
 
 
-@pytest.mark.parametrize("before", [True, False])
-async def test_who_is_cancelled_in_the_moment_in_which_its_turn_comes_gives_it_to_the_next(before: bool) -> None:
+async def test_closing_drops_what_waits_and_waits_for_what_has_begun() -> None:
     disk = Disk(places=1)
-    tasks = {name: asyncio.create_task(disk.write(name, BIG, 1)) for name in ("first", "second", "third")}
-    await settle()
+    for name in ("begun", "waits", "waits too"):
+        disk.write(name, BIG, 1)
 
-    disk.gates["first"].set()
-    if before:
-        tasks["second"].cancel()
-    else:
-        tasks["first"].add_done_callback(lambda _: tasks["second"].cancel())
+    closing = asyncio.create_task(disk.turns.close())
     await settle()
-    await settle()
+    assert (closing.done(), disk.heard) == (False, {"waits": "dropped", "waits too": "dropped"})
+    await disk.finish("begun")
+    await closing
 
-    assert disk.begun[-1] == "third"
-    await disk.finish("third")
-    assert all(task.done() for task in tasks.values())
-    assert tasks["first"].exception() is None
+    assert (disk.begun, disk.heard["begun"]) == (["begun"], "True")
