@@ -24,6 +24,7 @@ from selectors import EVENT_READ, EVENT_WRITE
 from typing import Final
 
 from kraken.core.pieces import KIB
+from kraken.p2p.io.send_queue import SendQueue
 from kraken.p2p.io.transport import FILE_TOO_SHORT, Burst, TransportUser
 from kraken.runtime.threads import FileThreads
 
@@ -75,6 +76,7 @@ class TlsTransport:
         self._fd = sock.fileno()
         self._threads = threads
         self._loop = asyncio.get_running_loop()
+        self._queue = SendQueue(sock)
         self._user: TransportUser | None = None
         self._read_waits = self._write_waits = _READY
         self._watched = 0  # what the loop tells of
@@ -173,6 +175,8 @@ class TlsTransport:
         """Tell the user what has moved; it may close this connection at each step."""
         self._read_waits |= moved.read_waits
         self._write_waits |= moved.write_waits
+        if moved.write_waits & EVENT_WRITE:
+            self._queue.full(self._loop.time())
         place, self._place = self._place, None
         outgoing = self._outgoing
         if outgoing is not None and moved.sent:
@@ -209,6 +213,8 @@ class TlsTransport:
             self._read_waits = _READY
         if self._write_waits & event:
             self._write_waits = _READY
+        if event == EVENT_WRITE:
+            self._queue.drained(self._loop.time())
         self._pump()
 
     def _hang_up(self) -> None:

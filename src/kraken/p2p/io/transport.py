@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from kraken.core.pieces import MIB
+from kraken.p2p.io.send_queue import SendQueue
 
 RECEIVED_AT_ONCE = 1 * MIB  # so that one fast peer does not keep the loop from the others
 SENT_AT_ONCE = 2 * MIB
@@ -101,6 +102,7 @@ class PlainTransport:
         """Takes over a connected socket that does not block."""
         self._sock = sock
         self._loop = asyncio.get_running_loop()
+        self._queue = SendQueue(sock)
         self._user: TransportUser | None = None
         self._reading = self._writing = False  # whether the loop tells of readiness
         self._sending = False  # what is queued while a burst is being told of, is sent by the same round
@@ -118,7 +120,7 @@ class PlainTransport:
 
     def write_on(self) -> None:
         if self._user is not None and not self._writing and not self._closed:
-            self._on_writable(self._user)
+            self._send(self._user)
 
     def wake_from(self, count: int) -> None:
         if not self._closed:
@@ -154,6 +156,10 @@ class PlainTransport:
                 user.failed("closed by the peer")
 
     def _on_writable(self, user: TransportUser) -> None:
+        self._queue.drained(self._loop.time())
+        self._send(user)
+
+    def _send(self, user: TransportUser) -> None:
         if self._sending:
             return
         self._sending = True
@@ -189,10 +195,13 @@ class PlainTransport:
                 blocked = True
             except OSError as error:
                 reason = error.strerror or str(error)
+            if not reason and head + data < len(burst.head) + burst.length:
+                blocked = True  # it took a part: to ask at once for more only costs a call
             user.sent(head, data, finished=True)
             if reason:
                 user.failed(reason)
             if blocked:
+                self._queue.full(self._loop.time())
                 return True
             budget -= head + data
         return True

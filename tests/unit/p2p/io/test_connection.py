@@ -7,6 +7,8 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+from tests.helpers.tcp import tcp_pair
+
 from kraken.core.pieces import KIB
 from kraken.p2p import wire
 from kraken.p2p.io.connection import Connection
@@ -47,10 +49,7 @@ class Recorded:
 @asynccontextmanager
 async def connected() -> AsyncIterator[tuple[Connection, Recorded, socket.socket]]:
     """A connection that reads, its receiver, and the other end."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        there = socket.create_connection(listener.getsockname())
-        here, _ = listener.accept()
-    there.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    here, there = tcp_pair()
     here.setblocking(False)
     receiver = Recorded()
     limits = FrameLimits(bitfield=1, piece=BLOCK)

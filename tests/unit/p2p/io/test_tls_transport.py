@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import ssl
 import tempfile
 from collections.abc import AsyncIterator, Callable
@@ -16,6 +15,7 @@ from typing import Any, cast
 
 import pytest
 from tests.helpers.certificates import Authority
+from tests.helpers.tcp import tcp_pair
 
 from kraken.core.pieces import KIB
 from kraken.p2p.io.tls_transport import TlsTransport
@@ -88,7 +88,7 @@ class User:
 @asynccontextmanager
 async def connected(contexts: TlsContexts) -> AsyncIterator[tuple[TlsTransport, HeldThreads, ssl.SSLSocket]]:
     """A transport whose jobs wait for the test, and the other side, which blocks."""
-    ours, theirs = socket.socketpair()
+    ours, theirs = tcp_pair()
     with ThreadPoolExecutor(1) as pool:
         answering = pool.submit(contexts.server.wrap_socket, theirs, server_side=True)
         mine = contexts.client.wrap_socket(ours)
