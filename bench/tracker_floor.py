@@ -15,7 +15,7 @@ from kraken.runtime.descriptors import allow_descriptors
 from kraken.tracker.messages import PeerEntry, encode, joined_reply
 
 _PEERS = [encode(PeerEntry(bytes([number]) * 20, f"10.0.100.{number}", 5302, "agent")) for number in range(22)]
-_BODY = joined_reply(10.0, [(b"s" * 20, _PEERS)])
+_BODY = joined_reply(10.0, [(b"s" * 20, _PEERS, len(_PEERS))])
 _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/msgpack\r\nContent-Length: %d\r\n\r\n%b" % (len(_BODY), _BODY)
 
 

@@ -85,5 +85,12 @@ def test_a_reader_at_line_rate_need_not_wait_for_the_whole_blob() -> None:
     assert lag <= 0.45
 
 
+@pytest.mark.parametrize(("hosts", "window"), [(100, 256), (600, 512)])
+def test_the_tracker_tells_readers_of_a_crowd_how_many_they_are(hosts: int, window: int) -> None:
+    crowd = ran(Scenario(hosts=hosts, blob=GIB, arrivals=0.0, readers=True, horizon=0.01))
+
+    assert {host.engine._picker.window for host in crowd.agents} == {window}
+
+
 def test_a_small_blob_takes_tens_of_milliseconds() -> None:
     assert figures(Scenario(hosts=100, blob=20 * MIB, arrivals=0.0)).p99_seconds <= 0.050

@@ -28,13 +28,14 @@ from kraken.p2p.announces import (
     Unanswered,
 )
 from kraken.p2p.dialing import Candidate
+from kraken.p2p.events import PeersOffered
 from kraken.runtime.tasks import Tasks
 from kraken.tracker.client import Announced, Announcer
 from kraken.tracker.messages import PeerEntry, SwarmAnnounce
 
 PEERS_WANTED = 20
 
-Offer = Callable[[SwarmId, tuple[Candidate, ...]], None]
+Offer = Callable[[SwarmId, PeersOffered], None]
 
 
 class Trackers(Protocol):
@@ -47,7 +48,7 @@ class Announcing:
     """The announce schedule of one agent, at work between `start` and `stop`."""
 
     def __init__(self, trackers: Trackers, offer: Offer, tasks: Tasks, log: Log, metrics: Metrics) -> None:
-        """Args: offer, called with the peers that a tracker named for a swarm."""
+        """Args: offer, called with what a tracker answered for a swarm."""
         self._trackers = trackers
         self._offer = offer
         self._tasks = tasks
@@ -96,7 +97,7 @@ class Announcing:
             self._tell(SwarmClosed(swarm))
 
     def peers_needed(self, swarm: SwarmId) -> None:
-        """The swarm has too few peers."""
+        """The swarm has too few peers, or has to know how many there are."""
         self._tell(PeersNeeded(swarm))
 
     async def _drive(self) -> None:
@@ -150,7 +151,8 @@ class Announcing:
         if unreached:
             self._tell(Unanswered(unreached))
         for named in answer.swarms:
-            self._offer(SwarmId(named.swarm), tuple(filter(None, map(_candidate, named.peers))))
+            candidates = tuple(filter(None, map(_candidate, named.peers)))
+            self._offer(SwarmId(named.swarm), PeersOffered(candidates, named.crowd))
 
 
 def _candidate(entry: PeerEntry) -> Candidate | None:

@@ -26,7 +26,7 @@ from kraken.oci.io.mirrored_reads import MirroredReads
 from kraken.oci.io.routes import RegistryRoutes
 from kraken.oci.mirroring import Mirroring
 from kraken.origin.mirror_client import MirrorClient
-from kraken.p2p.dialing import Candidate
+from kraken.p2p.events import PeersOffered
 from kraken.p2p.io.live_view import add_live_view
 from kraken.p2p.io.node import PeerNode
 from kraken.runtime.bandwidth import Traffic
@@ -172,8 +172,8 @@ class Agent:
         await self.blobs.close()
         self._threads.close()
 
-    def _offer(self, swarm: SwarmId, candidates: tuple[Candidate, ...]) -> None:
-        self._cache.offer(swarm, candidates)
+    def _offer(self, swarm: SwarmId, offered: PeersOffered) -> None:
+        self._cache.offer(swarm, offered)
 
     def _reasons_not_ready(self) -> list[str]:
         if not self._is_started:

@@ -23,7 +23,6 @@ from kraken.core.pieces import PieceIndex, piece_length_for
 from kraken.observability.events import Event
 from kraken.observability.logs import Log
 from kraken.observability.metrics import Metrics
-from kraken.p2p.dialing import Candidate
 from kraken.p2p.events import PeersOffered
 from kraken.p2p.io.node import PeerNode
 from kraken.p2p.io.runner import SwarmRunner
@@ -141,11 +140,11 @@ class BlobCache:
             swarm = _swarm_of(stored.digest, stored.size)
             self._announcing.opened(swarm, stored.digest, wanted=False, complete=stored.complete)
 
-    def offer(self, swarm: SwarmId, candidates: tuple[Candidate, ...]) -> None:
+    def offer(self, swarm: SwarmId, offered: PeersOffered) -> None:
         """A tracker named peers for a swarm."""
         runner = self._node.runners.get(swarm)
         if runner is not None:
-            runner.feed(PeersOffered(candidates))
+            runner.feed(offered)
 
     async def size(self, digest: Digest) -> int:
         """Bytes of a blob; nothing of it is fetched, unless it comes along. Raises: NotFound; Unavailable."""

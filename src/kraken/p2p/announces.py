@@ -53,7 +53,7 @@ class SwarmClosed:
 
 @dataclass(frozen=True, slots=True)
 class PeersNeeded:
-    """The swarm has too few peers."""
+    """The swarm has too few peers, or has to know how many there are."""
 
     swarm: SwarmId
 

@@ -158,9 +158,13 @@ class AllowanceChanged:
 
 @dataclass(frozen=True, slots=True)
 class PeersOffered:
-    """The tracker named peers."""
+    """The tracker named peers.
+
+    `crowd` is how many peers of the swarm still fetch, ourselves included; 0 when it did not say.
+    """
 
     candidates: tuple[Candidate, ...]
+    crowd: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +253,7 @@ class BanPeer:
 
 @dataclass(frozen=True, slots=True)
 class AskTracker:
-    """More peers are needed sooner than the next announce is due."""
+    """More peers are needed, or news of how many there are, sooner than the next announce is due."""
 
 
 Action = (

@@ -17,6 +17,28 @@ _LEANING = 3
 """How strongly picks lean towards a reader: the rarest is sought in a stretch ahead of it, whose length is drawn anew
 each time as the window times a random number to this power."""
 
+_USUAL_CROWD = 300
+"""A crowd of so many stands the usual window, and a larger one a window that is larger in proportion."""
+
+_USUAL_PART, _LARGEST_PART = 4, 2
+"""The usual window is at most a quarter of the blob, or nearly all would have to be here before a reader could go on.
+That of a large crowd, where pieces take long to reach everybody, is at most half of it."""
+
+
+def window_of(most: int, pieces: int, crowd: int) -> int:
+    """How many pieces ahead of a reader come before all others.
+
+    Args: most, how many there may be in a usual crowd, 1 or more; pieces, how many the blob has; crowd, how many
+    fetch it, 0 when that is not known.
+    """
+    usual = min(most, max(pieces // _USUAL_PART, 1))
+    return min(usual * max(crowd, _USUAL_CROWD) // _USUAL_CROWD, largest_window_of(pieces))
+
+
+def largest_window_of(pieces: int) -> int:
+    """The window of the largest crowds, for a blob of so many pieces."""
+    return max(pieces // _LARGEST_PART, 1)
+
 
 class Availability:
     """How many neighbours hold each piece. Digit `d` is the set of the pieces whose count has 2**d in it."""
@@ -56,9 +78,9 @@ class Picker:
     """Chooses among candidate pieces. Chance comes from `rng`, so a seed repeats a run."""
 
     def __init__(self, window: int, rng: random.Random) -> None:
-        """Args: window, the pieces ahead of a reader that come before all others."""
+        """Args: window, the pieces ahead of a reader that come before all others; it may be changed at any time."""
         self.availability = Availability()
-        self._window = window
+        self.window = window
         self._rng = rng
 
     def pick(self, candidates: int, readers: Sequence[range], *, in_order: bool) -> PieceIndex:
@@ -70,9 +92,9 @@ class Picker:
         """
         if readers:
             reader = readers[0] if len(readers) == 1 else self._rng.choice(readers)
-            ahead = candidates & between(reader.start, min(reader.stop, reader.start + self._window))
+            ahead = candidates & between(reader.start, min(reader.stop, reader.start + self.window))
             if ahead and in_order:
                 return lowest(ahead)
-            soon = max(1, int(self._window * self._rng.random() ** _LEANING))
+            soon = max(1, int(self.window * self._rng.random() ** _LEANING))
             candidates = ahead & between(reader.start, reader.start + soon) or ahead or candidates
         return any_of(self.availability.rarest(candidates), self._rng)

@@ -57,7 +57,7 @@ from kraken.p2p.events import (
     WithdrawAsk,
 )
 from kraken.p2p.ledger import PeerKey, RequestLedger
-from kraken.p2p.picker import Picker
+from kraken.p2p.picker import Picker, largest_window_of, window_of
 from kraken.p2p.settings import SwarmSettings
 from kraken.p2p.suggestions import Lot, Suggestions
 from kraken.p2p.upload_slots import RejectSpan, UploadSlots
@@ -91,8 +91,9 @@ _CROWD = 8
 """With so many agents around us an origin has others to keep it busy, and gets one request at a time: what is asked of
 it early only waits there, fifty pieces deep. That costs no speed, and saves a fifth of what origins upload."""
 
-_WINDOWS = 4
-"""A window is at most this part of the blob, or nearly all would have to be here before a reader could go on."""
+_LOOK_AGAIN = 16
+"""With this part of the blob a swarm that has a reader asks the tracker once more how many fetch it. Whoever begins
+first is told of few; if those kept to the usual window, 1,000 readers had 0.79 of line rate instead of 0.96."""
 
 _TOO_MANY_TO_SHARE = 12
 """With fewer agents around us nearly all see each other, and share out among them what only origins have. In a larger
@@ -179,7 +180,7 @@ class Swarm:
         self.neighbours: dict[PeerKey, Neighbour] = {}
         self._rng = rng
         self._all = everything(pieces.count)
-        self._picker = Picker(min(settings.reader_window, max(pieces.count // _WINDOWS, 1)), rng)
+        self._picker = Picker(window_of(settings.reader_window, pieces.count, crowd=0), rng)
         self._ledger = RequestLedger(settings.timeout_floor_seconds, settings.timeout_factor)
         in_bulk = pieces.count > _SMALL_PIECES  # else latency binds it
         self._uploads = UploadSlots(
@@ -198,6 +199,7 @@ class Swarm:
         self._share: int | None = None
         self._suggestions = Suggestions(held, lot) if lot is not None else None
         self._asked_tracker = False
+        self._looked_again = False
         self._actions: list[Action] = []
         self._per_peer, self._at_agents = settings.requests_per_peer, settings.requests_total
         self._gather_seconds = settings.have_batch_seconds
@@ -316,8 +318,18 @@ class Swarm:
 
     def _peers_offered(self, event: PeersOffered, _now: float) -> None:
         self._asked_tracker = False
+        if event.crowd:
+            self._picker.window = window_of(self.settings.reader_window, self.pieces.count, event.crowd)
         self._plan.offered(list(event.candidates))
         self._dial()
+
+    def _look_again(self) -> None:
+        """Ask the tracker for the size of the crowd once more, where a larger one would have a larger window."""
+        if self._readers and _LOOK_AGAIN * self.held.bit_count() >= self.pieces.count:
+            self._looked_again = True
+            if self._in_bulk and self._picker.window < largest_window_of(self.pieces.count):
+                self._asked_tracker = True
+                self._actions.append(AskTracker())
 
     def _dial_failed(self, event: DialFailed, _now: float) -> None:
         self._plan.ended(event.address)
@@ -410,6 +422,8 @@ class Swarm:
             self._outbox.pieces |= 1 << event.piece
             if self._outbox.flush_at is None:
                 self._outbox.flush_at = now + self._gathering()
+            if not self._looked_again:
+                self._look_again()
         if self.complete:
             self._flush_haves()
             for peer, other_side in list(self.neighbours.items()):

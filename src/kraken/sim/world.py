@@ -489,6 +489,7 @@ class World:
 
     def _answered(self, host: Host, reply: AnnounceReply) -> None:
         self._schedule(host, announces.Answered((_SWARM,), reply.interval))
-        candidates = tuple(self._by_name[peer.host].candidate for swarm in reply.swarms for peer in swarm.peers)
-        if candidates:
-            self._feed(host, PeersOffered(candidates))
+        for named in reply.swarms:
+            candidates = tuple(self._by_name[peer.host].candidate for peer in named.peers)
+            if candidates:
+                self._feed(host, PeersOffered(candidates, named.crowd))

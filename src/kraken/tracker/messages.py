@@ -85,10 +85,15 @@ class PeerEntry(msgspec.Struct, array_like=True, frozen=True):
 
 
 class SwarmPeers(msgspec.Struct, array_like=True, frozen=True):
-    """The peers handed out for one swarm, in random order, never the asking peer itself."""
+    """The peers handed out for one swarm, in random order, never the asking peer itself.
+
+    `crowd` is how many of the peers that this tracker lists do not have the whole blob, the asking one included; 0
+    when it does not say.
+    """
 
     swarm: _SwarmIdBytes
     peers: Annotated[list[PeerEntry], msgspec.Meta(max_length=MAX_PEERS)]
+    crowd: Annotated[int, msgspec.Meta(ge=0)] = 0
 
 
 class AnnounceReply(msgspec.Struct, array_like=True, frozen=True):
@@ -105,6 +110,7 @@ _peers = msgspec.msgpack.Decoder(PeerEntry)
 
 # Source: MessagePack specification: fixarray, array 16, bin 8, float 64.
 _PAIR: Final = b"\x92"
+_TRIPLE: Final = b"\x93"
 _PEER_ID: Final = bytes((0xC4, PEER_ID_BYTES))
 _REQUEST_BEGINS: Final = b"\x96" + _PEER_ID
 _ENTRY_BEGINS: Final = b"\x94" + _PEER_ID
@@ -112,7 +118,7 @@ _PEER_ID_BEGINS: Final = len(_REQUEST_BEGINS)
 _PEER_ID_ENDS: Final = _PEER_ID_BEGINS + PEER_ID_BYTES
 _REPLY: Final = struct.Struct(">2sd")
 _REPLY_BEGINS: Final = _PAIR + b"\xcb"
-_SWARM_BEGINS: Final = _PAIR + bytes((0xC4, SWARM_ID_BYTES))
+_SWARM_BEGINS: Final = _TRIPLE + bytes((0xC4, SWARM_ID_BYTES))
 _ARRAYS: Final = tuple(
     bytes((0x90 | length,)) if length < 16 else b"\xdc" + length.to_bytes(2, "big") for length in range(MAX_SWARMS + 1)
 )
@@ -134,14 +140,14 @@ def joined_entry(peer_id: bytes, host: bytes, announcement: Announcement) -> byt
     return b"".join((_ENTRY_BEGINS, peer_id, host, announcement.entry_ends))
 
 
-def joined_reply(interval: float, swarms: Sequence[tuple[bytes, Sequence[bytes]]]) -> bytes:
+def joined_reply(interval: float, swarms: Sequence[tuple[bytes, Sequence[bytes], int]]) -> bytes:
     """An encoded `AnnounceReply` out of peers that were encoded before: a crowd hears of the same ones over and over.
 
-    Args: swarms, of each its id, of the proper length, and its peers: each an encoded `PeerEntry`.
+    Args: swarms, of each its id, of the proper length, its peers, each an encoded `PeerEntry`, and its crowd.
     """
     parts = [_REPLY.pack(_REPLY_BEGINS, interval), _ARRAYS[len(swarms)]]
-    for swarm, peers in swarms:
-        parts += [_SWARM_BEGINS, swarm, _ARRAYS[len(peers)], *peers]
+    for swarm, peers, crowd in swarms:
+        parts += [_SWARM_BEGINS, swarm, _ARRAYS[len(peers)], *peers, _encoder.encode(crowd)]
     return b"".join(parts)
 
 

@@ -176,16 +176,18 @@ class PeerTable(Generic[Ticket]):
     def _answer(self, event: AnnounceArrived[Ticket], interval: float) -> SendReply[Ticket]:
         swarms = []
         for asked, choices in event.swarms:
-            swarms.append((asked.swarm, self._hand_out(asked, choices, event)))
+            roster = self._rosters.get(asked.swarm)
+            crowd = roster.crowd if roster is not None else 0
+            swarms.append((asked.swarm, self._hand_out(asked, choices, event, roster), crowd))
         return SendReply(event.ticket, joined_reply(interval, swarms))
 
     def _hand_out(
-        self, asked: SwarmAnnounce, choices: OriginChoices, event: AnnounceArrived[Ticket]
+        self, asked: SwarmAnnounce, choices: OriginChoices, event: AnnounceArrived[Ticket], roster: Roster | None
     ) -> Sequence[bytes]:
         """Random peers, and a few origins among them at a random place, so that few lists begin with them."""
         if asked.left or not asked.want:
             return ()
-        settings, roster, random = self._settings, self._rosters.get(asked.swarm), self._rng.random
+        settings, random = self._settings, self._rng.random
         dealt: list[bytes] = []
         if roster is not None:
             count = asked.want

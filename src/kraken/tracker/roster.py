@@ -91,16 +91,18 @@ class ZonePeers(Deck):
 class Roster(Deck):
     """The peers of one swarm, each an encoded `PeerEntry`. `digest` is of what, as the first said; a peer may lie.
 
-    Until `young_until` who announces itself waits for others; the table sets it.
+    Until `young_until` who announces itself waits for others; the table sets it. `crowd` is how many do not have the
+    whole blob, to be read.
     """
 
-    __slots__ = ("_complete", "_expires", "_listed", "_zones", "born", "digest", "swarm", "young_until")
+    __slots__ = ("_complete", "_expires", "_listed", "_zones", "born", "crowd", "digest", "swarm", "young_until")
 
     def __init__(self, swarm: bytes, digest: str, born: float, rng: random.Random) -> None:
         super().__init__(rng)
         self.swarm = swarm
         self.digest = digest
         self.born = self.young_until = born
+        self.crowd = 0
         self._listed: list[Listed] = []
         self._expires = array("d")
         self._complete = bytearray()
@@ -109,7 +111,7 @@ class Roster(Deck):
     @property
     def complete_count(self) -> int:
         """How many have the whole blob."""
-        return sum(self._complete)
+        return len(self.peers) - self.crowd
 
     def heard(self, peer: bytes, expires: float, complete: bool) -> bool:
         """Note that a peer is still there. Returns: False, when it is not on the list."""
@@ -117,7 +119,9 @@ class Roster(Deck):
         if place is None:
             return False
         self._expires[place] = expires
-        self._complete[place] = complete
+        if self._complete[place] != complete:
+            self._complete[place] = complete
+            self.crowd += -1 if complete else 1
         return True
 
     def add(self, peer: bytes, listed: Listed, expires: float, complete: bool) -> None:
@@ -132,17 +136,20 @@ class Roster(Deck):
         self.peers[place], self._listed[place] = peer, listed
         self._expires[place], self._complete[place] = expires, complete
         self.places[peer] = place
+        self.crowd += not complete
         if listed.zone:
             self._zones.setdefault(listed.zone, ZonePeers(self._rng)).add(peer)
 
     def remove(self, peer: bytes) -> None:
         """Take a listed peer off the list."""
-        zone = self._listed[self.places[peer]].zone
+        place = self.places[peer]
+        zone = self._listed[place].zone
+        self.crowd -= not self._complete[place]
         if zone:
             self._zones[zone].remove(peer)
             if not self._zones[zone].peers:
                 del self._zones[zone]
-        self._copy(len(self.peers) - 1, self.places[peer])
+        self._copy(len(self.peers) - 1, place)
         del self.places[peer], self.peers[-1], self._listed[-1], self._expires[-1], self._complete[-1]
 
     def expires(self, peer: bytes, number: int) -> float | None:

@@ -113,7 +113,7 @@ class AgentSite:
         self.store = CatalogBlobStore(MemoryMedium(), self.threads, SystemClock(), log, self.metrics)
         self.node = PeerNode(Role.AGENT, self.store, PeerSettings(), SwarmSettings(), log, self.metrics, seed=1)
         self.announcing = Announcing(
-            self.trackers, lambda swarm, peers: self.cache.offer(swarm, peers), self.tasks, log, self.metrics
+            self.trackers, lambda swarm, offered: self.cache.offer(swarm, offered), self.tasks, log, self.metrics
         )
         self.node.on_peers_needed = self.announcing.peers_needed
         self.evictor = Evictor(self.store, root, cache, self.threads, log, self.metrics, lambda: self.cache.pinned)

@@ -17,6 +17,7 @@ from kraken.core.peers import Address, PeerId, Role
 from kraken.observability.logs import get_logger
 from kraken.observability.metrics import Metrics
 from kraken.p2p.dialing import Candidate
+from kraken.p2p.events import PeersOffered
 from kraken.runtime.tasks import Tasks
 from kraken.tracker.client import Announced, Announcer
 from kraken.tracker.messages import PeerEntry, SwarmAnnounce, SwarmPeers
@@ -50,9 +51,9 @@ class Scene:
         self.metrics = Metrics("agent", "test")
         log = get_logger("agent", "test")
         self.tasks = Tasks(log, self.metrics)
-        self.offered: list[tuple[SwarmId, tuple[Candidate, ...]]] = []
+        self.offered: list[tuple[SwarmId, PeersOffered]] = []
         self.announcing = Announcing(
-            self.trackers, lambda swarm, peers: self.offered.append((swarm, peers)), self.tasks, log, self.metrics
+            self.trackers, lambda swarm, offered: self.offered.append((swarm, offered)), self.tasks, log, self.metrics
         )
 
 
@@ -69,10 +70,10 @@ async def a_scene() -> AsyncIterator[Scene]:
 
 
 def answer_to(swarms: Sequence[SwarmAnnounce], *peers: PeerEntry) -> Announced:
-    return Announced(600.0, tuple(SwarmPeers(each.swarm, list(peers)) for each in swarms), ())
+    return Announced(600.0, tuple(SwarmPeers(each.swarm, list(peers), crowd=7) for each in swarms), ())
 
 
-async def test_a_wanted_swarm_asks_for_peers_and_the_swarm_gets_those_that_can_be_dialled() -> None:
+async def test_a_wanted_swarm_asks_for_peers_and_hears_of_those_that_can_be_dialled_and_of_the_crowd() -> None:
     async with a_scene() as scene:
         scene.announcing.opened(ONE, DIGEST, wanted=True, complete=False)
         swarms, answer = await scene.trackers.next()
@@ -84,7 +85,8 @@ async def test_a_wanted_swarm_asks_for_peers_and_the_swarm_gets_those_that_can_b
         )
 
         await until(lambda: bool(scene.offered))
-        assert scene.offered == [(ONE, (Candidate(Address("10.0.0.1", 7001), Role.ORIGIN, PeerId(b"p" * 20)),))]
+        origin = Candidate(Address("10.0.0.1", 7001), Role.ORIGIN, PeerId(b"p" * 20))
+        assert scene.offered == [(ONE, PeersOffered((origin,), crowd=7))]
         assert scene.metrics.value("kraken_announces_total", result="ok") == 1
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kraken.core.pieces import PieceIndex
 from kraken.p2p.bitfield import everything, members
-from kraken.p2p.picker import Availability, Picker
+from kraken.p2p.picker import Availability, Picker, window_of
 
 
 @given(st.lists(st.integers(0, everything(20)), max_size=12), st.data())
@@ -49,6 +50,40 @@ def test_a_crowd_takes_the_rarest_of_those_soon_due_and_leans_towards_the_reader
     assert {32, 63} & set(picks)
     picker.availability.lost(1 << 5)
     assert [picker.pick(everything(100), [range(100)], in_order=False) for _ in range(2000)].count(PieceIndex(5)) > 900
+
+
+@pytest.mark.parametrize(
+    ("pieces", "crowd", "window"),
+    [
+        (1024, 0, 256),
+        (1024, 300, 256),
+        (1024, 303, 258),
+        (1024, 450, 384),
+        (1024, 600, 512),
+        (1024, 100_000, 512),
+        (4000, 0, 256),
+        (4000, 1000, 853),
+        (4000, 2**64, 2000),
+        (80, 0, 20),
+        (80, 450, 30),
+        (80, 10_000, 40),
+        (3, 0, 1),
+        (3, 10_000, 1),
+        (1, 10_000, 1),
+        (0, 10_000, 1),
+    ],
+)
+def test_a_window_grows_with_the_crowd_up_to_half_of_the_blob(pieces: int, crowd: int, window: int) -> None:
+    assert window_of(256, pieces, crowd) == window
+
+
+@given(st.integers(1, 4096), st.integers(0, 100_000), st.integers(0, 2**64), st.integers(0, 2**64))
+def test_a_window_is_never_empty_and_never_shrinks_when_the_crowd_grows(
+    most: int, pieces: int, one: int, other: int
+) -> None:
+    smaller, larger = (window_of(most, pieces, crowd) for crowd in sorted((one, other)))
+
+    assert 1 <= window_of(most, pieces, 0) <= smaller <= larger <= max(pieces // 2, 1)
 
 
 def test_what_no_reader_wants_soon_comes_when_nothing_else_is_to_be_had() -> None:

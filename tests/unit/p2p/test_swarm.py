@@ -516,6 +516,56 @@ def test_peers_are_dialled_while_the_blob_is_wanted_and_the_tracker_is_asked_whe
     assert swarm.handle(DialFailed(one.address), 0.1) == [], "it is asked once, until it answers"
 
 
+@pytest.mark.parametrize(
+    ("crowds", "soon"),
+    [((), False), ((300,), False), ((449,), True), ((1000,), True), ((1000, 0), True), ((1000, 10), False)],
+)
+def test_what_comes_before_the_rarest_grows_with_the_crowd_that_the_tracker_told_last(
+    crowds: tuple[int, ...], soon: bool
+) -> None:
+    """The window of 200 pieces is 50, and half as long again for 450; the piece in question is not among the rarest."""
+    swarm = a_swarm()
+    joined(swarm, BERT, 1 << 70, kraken=False)
+    joined(swarm, ANNA, 1 << 70 | everything(COUNT) & ~everything(150))
+    swarm.handle(ReaderMoved(1, 0, COUNT, part=False), 0.0)
+    for crowd in crowds:
+        swarm.handle(PeersOffered((), crowd), 0.0)
+
+    requests = asked([*swarm.handle(DemandChanged(wanted=True), 0.0)])
+
+    assert len(requests) == 2
+    assert ((ANNA, 70) in requests) == soon
+
+
+@pytest.mark.parametrize(
+    ("count", "crowd", "reads", "looks"),
+    [
+        (COUNT, 0, True, True),
+        (COUNT, 1, True, True),
+        (COUNT, 599, True, True),
+        (COUNT, 600, True, False),
+        (COUNT, 1, False, False),
+        (128, 1, True, False),
+    ],
+)
+def test_with_a_sixteenth_of_a_large_blob_a_reader_has_the_tracker_asked_once_whether_the_crowd_has_grown(
+    count: int, crowd: int, reads: bool, looks: bool
+) -> None:
+    swarm = a_swarm(count)
+    swarm.handle(DemandChanged(wanted=True), 0.0)
+    swarm.handle(PeersOffered((Candidate(Address("10.0.0.1", 1), Role.AGENT),), crowd), 0.0)
+    if reads:
+        swarm.handle(ReaderMoved(1, 0, count, part=False), 0.0)
+    sixteenth = -(-count // 16)
+
+    for number in range(sixteenth - 1):
+        assert AskTracker() not in swarm.handle(PieceVerified(None, PieceIndex(number)), 1.0)
+    assert (AskTracker() in swarm.handle(PieceVerified(None, PieceIndex(sixteenth - 1)), 1.0)) == looks
+    swarm.handle(PeersOffered((), crowd), 1.5)
+    for number in range(sixteenth, count):
+        assert AskTracker() not in swarm.handle(PieceVerified(None, PieceIndex(number)), 2.0)
+
+
 def test_who_has_dialled_us_is_not_dialled_and_neither_are_we() -> None:
     swarm = a_swarm()
     swarm.handle(DemandChanged(wanted=True), 0.0)
@@ -591,7 +641,7 @@ events = st.one_of(
     st.builds(ReaderMoved, st.integers(1, 3), numbers, numbers, st.booleans()),
     st.builds(ReaderLeft, st.integers(1, 3)),
     st.builds(DemandChanged, st.booleans()),
-    st.builds(PeersOffered, st.lists(candidates, max_size=4).map(tuple)),
+    st.builds(PeersOffered, st.lists(candidates, max_size=4).map(tuple), st.integers(0, 2000)),
     st.builds(DialFailed, addresses),
     st.just(Tick()),
 )

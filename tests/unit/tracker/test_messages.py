@@ -53,7 +53,10 @@ entries = st.builds(
 replies = st.builds(
     AnnounceReply,
     interval=st.floats(0.5, 1000),
-    swarms=st.lists(st.builds(SwarmPeers, swarm=st.just(SWARM), peers=st.lists(entries, max_size=5)), max_size=5),
+    swarms=st.lists(
+        st.builds(SwarmPeers, swarm=st.just(SWARM), peers=st.lists(entries, max_size=5), crowd=st.integers(0, 2**32)),
+        max_size=5,
+    ),
 )
 
 
@@ -92,12 +95,50 @@ def test_a_reply_reads_as_it_was_written(reply: AnnounceReply) -> None:
 
 @pytest.mark.parametrize("swarm_count", [0, 1, 15, 16, 300])
 @pytest.mark.parametrize("peer_count", [0, 1, 15, 16, 22, 200])
-def test_a_reply_that_is_joined_reads_like_one_that_was_encoded_whole(swarm_count: int, peer_count: int) -> None:
+@pytest.mark.parametrize("crowd", [0, 127, 128, 65_536, 2_000_000])
+def test_a_reply_that_is_joined_reads_like_one_that_was_encoded_whole(
+    swarm_count: int, peer_count: int, crowd: int
+) -> None:
     peers = [PeerEntry(bytes([number]) * 20, f"10.0.0.{number}", 1 + number, "agent") for number in range(peer_count)]
     ids = [number.to_bytes(20, "big") for number in range(swarm_count)]
-    whole = AnnounceReply(12.5, [SwarmPeers(swarm, peers) for swarm in ids])
+    whole = AnnounceReply(12.5, [SwarmPeers(swarm, peers, crowd) for swarm in ids])
 
-    assert joined_reply(12.5, [(swarm, list(map(encode, peers))) for swarm in ids]) == encode(whole)
+    assert joined_reply(12.5, [(swarm, list(map(encode, peers)), crowd) for swarm in ids]) == encode(whole)
+
+
+def test_a_tracker_that_does_not_tell_the_crowd_is_understood() -> None:
+    peer = [PEER_ID, "10.0.0.1", 1, "agent"]
+
+    reply = decode_reply(msgspec.msgpack.encode([12.5, [[SWARM, [peer]]]]))
+
+    assert reply.swarms == [SwarmPeers(SWARM, [PeerEntry(PEER_ID, "10.0.0.1", 1, "agent")], crowd=0)]
+
+
+def test_what_a_newer_tracker_says_besides_is_passed_over_as_agents_that_know_of_no_crowd_do() -> None:
+    newer = [12.5, [[SWARM, [], 300, "more"]], "and more"]
+
+    assert decode_reply(msgspec.msgpack.encode(newer)).swarms == [SwarmPeers(SWARM, [], 300)]
+    assert msgspec.msgpack.decode(joined_reply(12.5, [(SWARM, [], 300)]), type=_AnswerBefore).swarms == [
+        _PeersBefore(SWARM, [])
+    ]
+
+
+class _PeersBefore(msgspec.Struct, array_like=True):
+    """A swarm of an answer as agents knew it that had not heard of crowds."""
+
+    swarm: bytes
+    peers: list[PeerEntry]
+
+
+class _AnswerBefore(msgspec.Struct, array_like=True):
+    interval: float
+    swarms: list[_PeersBefore]
+
+
+@pytest.mark.parametrize("crowd", [-1, "many", 1.5, None])
+def test_a_crowd_is_a_number_of_peers(crowd: object) -> None:
+    with pytest.raises(Invalid):
+        decode_reply(msgspec.msgpack.encode([12.5, [[SWARM, [], crowd]]]))
 
 
 @given(entries)

@@ -78,6 +78,23 @@ def test_never_more_peers_are_handed_out_than_wanted_and_than_allowed() -> None:
     assert handed_to(table, peer(100), want=0) == []
 
 
+def test_a_crowd_is_those_who_do_not_have_the_blob_whoever_asks() -> None:
+    table = a_table()
+
+    def crowd_told(who: int, *, want: int = 20, complete: bool = False, left: bool = False, now: float = 0.0) -> int:
+        said = SwarmAnnounce(DIGEST, SWARM, want, complete, left)
+        return reply_to(table, peer(who), said, now=now).swarms[0].crowd
+
+    assert [crowd_told(number) for number in (1, 2, 3)] == [1, 2, 3]
+    assert crowd_told(1) == 3
+    assert crowd_told(4, want=0, complete=True) == 3
+    assert crowd_told(1, want=0, complete=True) == 2
+    assert crowd_told(2, left=True) == 1
+    assert crowd_told(1, want=0) == 2, "a piece of it was lost"
+    assert crowd_told(5, now=1000.0) == 1, "the others have been silent for too long"
+    assert crowd_told(5, left=True, now=1000.0) == 0
+
+
 def test_everybody_is_handed_out_about_equally_often() -> None:
     table = a_table()
     for number in range(40):
