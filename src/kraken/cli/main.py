@@ -212,9 +212,10 @@ def sim(
     ] = False,
     reader: Annotated[bool, typer.Option("--reader", help="Give each agent a reader at line rate.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
-    plot: Annotated[Path | None, typer.Option(help="Write a picture of the run there, as SVG.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Write a picture of the run there: a name in .svg or .png.")] = None,
 ) -> None:
     """Simulate a crowd that pulls a blob or an image: the engines that ship, under a virtual clock."""
+    from kraken.cli.plot_file import PlotFile
     from kraken.cli.sim import run, run_image
     from kraken.core.errors import Invalid
     from kraken.sim import units
@@ -222,6 +223,7 @@ def sim(
 
     if layers and plot is not None:
         raise BadConfig("sim: an image of --layers has no --plot")
+    picture = PlotFile(plot) if plot is not None else None
     try:
         sizes = [units.size(each) for each in layers.split(",")] if layers else []
         crowd = Scenario(
@@ -245,7 +247,10 @@ def sim(
             zones=zones,
             faults=Faults(deaths=units.part(deaths), stragglers=units.part(stragglers), liars=liars),
         )
-        code = run_image(crowd, sizes, at_once, as_json=as_json) if sizes else run(crowd, as_json=as_json, plot=plot)
+        if sizes:
+            code = run_image(crowd, sizes, at_once, as_json=as_json)
+        else:
+            code = run(crowd, as_json=as_json, picture=picture)
     except Invalid as error:
         raise BadConfig(f"sim: {error}") from error
     raise typer.Exit(code)

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
+from kraken.cli.plot_file import PlotFile
 from kraken.runtime.garbage import without_collector
 from kraken.sim.image import Image
 from kraken.sim.outcome import ImageOutcome, Outcome, image_outcome, outcome
-from kraken.sim.plot import svg
+from kraken.sim.plot import plot
 from kraken.sim.scenario import Scenario
 from kraken.sim.world import World
 
 _SAMPLES = 200
 
 
-def run(scenario: Scenario, *, as_json: bool, plot: Path | None) -> int:
-    """Simulate, and print the figures. Returns: the exit code, 1 when a live host never had the blob."""
-    world = World(scenario, _SAMPLES if plot is not None else 0)
+def run(scenario: Scenario, *, as_json: bool, picture: PlotFile | None) -> int:
+    """Simulate, print the figures, and draw them. Returns: the exit code, 1 when a live host never had the blob."""
+    world = World(scenario, _SAMPLES if picture is not None else 0)
     without_collector(world.run)
     figures = outcome(world)
-    if plot is not None:
-        plot.write_text(svg(world, figures))
     print(json.dumps(figures.as_dict(), indent=2) if as_json else as_text(figures))  # noqa: T201 - its purpose
+    if picture is not None:
+        picture.write(plot(world, figures))
     return 1 if figures.unfinished else 0
 
 
