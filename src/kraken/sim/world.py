@@ -96,6 +96,7 @@ class Ground:
     links: Links
     ends: Sequence[Link]  # of each agent and then each origin
     finished: Callable[[Host], None]
+    crowd: Sequence[int]  # which host of all that there are each agent is
 
 
 class World:
@@ -189,7 +190,7 @@ class World:
         role = Role.ORIGIN if origin else Role.AGENT
         lot = Lot(number - scenario.hosts, scenario.origins) if origin else None
         name = f"host-{number}"
-        zone = f"zone-{(number - scenario.hosts if origin else number) % scenario.zones}" if scenario.zones > 1 else ""
+        zone = f"zone-{self._place(number) % scenario.zones}" if scenario.zones > 1 else ""
         return Host(
             number,
             Swarm(peer_id, self.pieces, scenario.swarm, rng, held, zone, lot),
@@ -203,6 +204,12 @@ class World:
             self,
             begun=origin,
         )
+
+    def _place(self, number: int) -> int:
+        """Where a host stands when hosts, or origins, are dealt to zones."""
+        if number >= self.scenario.hosts:
+            return number - self.scenario.hosts
+        return number if self._ground is None else self._ground.crowd[number]
 
     def _plan(self) -> None:
         scenario, rng, agents = self.scenario, self._rng, self.agents
