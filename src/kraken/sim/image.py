@@ -3,7 +3,7 @@
 Hosts are dealt to the images in turn: as in a fleet, where different hosts run different services. A host begins with
 the first layers of its image, and with the next one whenever it has one of them, in the order of the image. What images
 have in common is pulled by the hosts of all of them. Each blob has a tracker to itself, and connections of its own.
-Faults are not modelled.
+Upload slots and requests a host shares out among its blobs, as a node does. Faults are not modelled.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from kraken.core.errors import Invalid
+from kraken.core.metainfo import SwarmId
 from kraken.sim.clock import VirtualClock
 from kraken.sim.host import Host, Link
 from kraken.sim.scenario import Faults, Scenario
+from kraken.sim.shares import HostShares
 from kraken.sim.world import Ground, World, links_of
 
 
@@ -86,6 +88,7 @@ class ImageCrowd:
         self._unfinished = scenario.hosts
         self._links = links_of(replace(scenario, blob=max(pulled.layers)), self._clock, rng)
         self._ends = [Link(1.0 / scenario.network.link) for _ in range(scenario.hosts + scenario.origins)]
+        self._shares = [HostShares(self._clock, scenario.peer) for _ in self._ends]
         self._layers = self._all_layers()
         for number, began in enumerate(self._began):
             for _ in range(min(pulled.at_once, len(pulled.layers))):
@@ -111,13 +114,15 @@ class ImageCrowd:
 
     def _made(self, sizes: Sequence[int], crowd: Sequence[int]) -> list[_Layer]:
         """Layers of so many bytes, to be pulled by these hosts."""
-        ends = [self._ends[number] for number in (*crowd, *range(self.scenario.hosts, len(self._ends)))]
-        ground = Ground(self._clock, self._links, ends, partial(self._has_one, crowd), crowd)
+        numbers = (*crowd, *range(self.scenario.hosts, len(self._ends)))
+        ends, shares = [self._ends[number] for number in numbers], [self._shares[number] for number in numbers]
+        ground = Ground(self._clock, self._links, ends, partial(self._has_one, crowd), crowd, shares)
         places = {number: place for place, number in enumerate(crowd)}
         layers = []
         for size in sizes:
             seed = self.pulled.blobs * self.scenario.seed + len(self.worlds)
-            world = World(replace(self.scenario, hosts=len(crowd), blob=size, seed=seed), ground=ground)
+            swarm = SwarmId(len(self.worlds).to_bytes(20))
+            world = World(replace(self.scenario, hosts=len(crowd), blob=size, seed=seed), ground=ground, swarm=swarm)
             self.worlds.append(world)
             layers.append(_Layer(world, places))
         return layers

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from kraken.core.errors import Invalid
 from kraken.core.pieces import GIB, KIB, Pieces, piece_length_for
-from kraken.p2p.settings import SwarmSettings
+from kraken.p2p.settings import PeerSettings, SwarmSettings
 from kraken.tracker.settings import AnnounceSettings
 
 
@@ -62,6 +62,7 @@ class Scenario:
     network: Network = field(default_factory=Network)
     faults: Faults = field(default_factory=Faults)
     swarm: SwarmSettings = field(default_factory=SwarmSettings)
+    peer: PeerSettings = field(default_factory=PeerSettings)  # what a host shares out among the layers of an image
     announce: AnnounceSettings = field(default_factory=AnnounceSettings)
 
     def __post_init__(self) -> None:
