@@ -215,6 +215,9 @@ def sim(
         bool, typer.Option("--control-waits", help="Let messages queue behind the piece that is being sent.")
     ] = False,
     reader: Annotated[bool, typer.Option("--reader", help="Give each agent a reader at line rate.")] = False,
+    ranges: Annotated[
+        int, typer.Option(min=1, help="Parts of the blob that each --reader takes at once, as containerd does.")
+    ] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
     plot: Annotated[Path | None, typer.Option(help="Write a picture of the run there: a name in .svg or .png.")] = None,
 ) -> None:
@@ -243,6 +246,7 @@ def sim(
             piece=units.size(piece) if piece else None,
             degree=units.graph(graph),
             readers=reader,
+            ranges=ranges,
             tracker_service=units.seconds(tracker_service),
             network=Network(
                 units.rate(link),

@@ -60,6 +60,16 @@ class Link:
 
 
 @dataclass(slots=True, eq=False)
+class Reader:
+    """A client that takes pieces in order, up to before `stop`."""
+
+    number: int
+    at: int  # the piece that it waits for
+    stop: int
+    read_at: float  # when it has read up to there
+
+
+@dataclass(slots=True, eq=False)
 class Tally:
     """What a host sent and received."""
 
@@ -101,5 +111,4 @@ class Host:
     most_connected: int = 0
     banned: set[int] = field(default_factory=set)
     tally: Tally = field(default_factory=Tally)
-    frontier: int = 0  # pieces that are here without a gap
-    read_at: float = 0.0  # when a reader at line rate has read up to the frontier
+    readers: list[Reader] = field(default_factory=list)

@@ -62,7 +62,11 @@ def outcome(world: World) -> Outcome:
     copies = tuple(host.tally.sent / scenario.blob for host in world.origins)
     received = sum(host.tally.received for host in agents)
     sent = sum(host.tally.sent for host in world.hosts)
-    lags = sorted((host.read_at - host.began_at) / ideal - 1.0 for host in healthy if scenario.readers)
+    lags = sorted(
+        (max(reader.read_at for reader in host.readers) - host.began_at) / ideal - 1.0
+        for host in healthy
+        if host.readers
+    )
     network, piece = scenario.network, world.pieces.piece_length
     hop = 3 * network.rtt / 2 + scenario.verify + piece * scenario.verify_per_byte
     return Outcome(

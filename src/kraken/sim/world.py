@@ -37,6 +37,7 @@ from kraken.p2p.events import (
     PieceCorrupt,
     PiecesSuggested,
     PieceVerified,
+    ReaderLeft,
     ReaderMoved,
     RequestRejected,
     SpanRequested,
@@ -55,7 +56,7 @@ from kraken.sim.clock import VirtualClock
 from kraken.sim.desk import Desk
 from kraken.sim.event_log import EventLog
 from kraken.sim.graph import regular
-from kraken.sim.host import NEVER, Host, Link, Wire
+from kraken.sim.host import NEVER, Host, Link, Reader, Wire
 from kraken.sim.links import Links
 from kraken.sim.scenario import Scenario
 from kraken.sim.shares import HostShares
@@ -258,8 +259,7 @@ class World:
                 self._ground.shares[host.number].wants(self.swarm, host)
             self.feed(host, DemandChanged(wanted=True))
             if self.scenario.readers:
-                host.read_at = host.began_at
-                self.feed(host, ReaderMoved(1, 0, self.pieces.count, part=False))
+                self._begin_reading(host)
             if self.scenario.degree is None:
                 wait = self.links.latency() + self.links.latency()
                 self.clock.at(self.clock.now + wait, self._opened, host)
@@ -426,8 +426,9 @@ class World:
     def _verified(self, host: Host, wire: Wire, piece: PieceIndex) -> None:
         self._copies[piece] += not host.engine.held >> piece & 1
         self.feed(host, PieceVerified(wire.peer_key, piece))
-        if self.scenario.readers and piece == host.frontier:
-            self._read_on(host)
+        for reader in host.readers:
+            if piece == reader.at:
+                self._read_on(host, reader)
         if host.finished_at is None and host.engine.complete:
             host.finished_at = self.clock.now
             if self.scenario.degree is None:
@@ -438,13 +439,24 @@ class World:
             elif not host.lies:
                 self._one_less()
 
-    def _read_on(self, host: Host) -> None:
-        """A reader at line rate takes what has become contiguous, as fast as it can."""
-        before, host.frontier = host.frontier, first_gap(host.engine.held)
-        read = min(host.frontier * self.pieces.piece_length, self.pieces.length) - before * self.pieces.piece_length
-        host.read_at = max(host.read_at, self.clock.now) + read * host.link.seconds_per_byte
-        if host.frontier < self.pieces.count:
-            self.feed(host, ReaderMoved(1, host.frontier, self.pieces.count, part=False))
+    def _begin_reading(self, host: Host) -> None:
+        count = self.pieces.count
+        parts = min(self.scenario.ranges, count)
+        for part in range(parts):
+            reader = Reader(part + 1, count * part // parts, count * (part + 1) // parts, host.began_at)
+            host.readers.append(reader)
+            self.feed(host, ReaderMoved(reader.number, reader.at, reader.stop, part=parts > 1))
+
+    def _read_on(self, host: Host, reader: Reader) -> None:
+        """Readers at line rate, together, take what has become contiguous, as fast as they can."""
+        before, parts = reader.at, len(host.readers)
+        reader.at = min(before + first_gap(host.engine.held >> before), reader.stop)
+        read = min(reader.at * self.pieces.piece_length, self.pieces.length) - before * self.pieces.piece_length
+        reader.read_at = max(reader.read_at, self.clock.now) + read * host.link.seconds_per_byte * parts
+        if reader.at < reader.stop:
+            self.feed(host, ReaderMoved(reader.number, reader.at, reader.stop, part=parts > 1))
+        elif parts > 1:
+            self.feed(host, ReaderLeft(reader.number))
 
     def _one_less(self) -> None:
         self._unfinished -= 1
