@@ -9,13 +9,14 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import agents, bandwidth, cached_get, cold_pull, idle, large, loop, peers, pushes, registry, tracker
+from bench import agents, bandwidth, cached_get, cold_pull, idle, large, loop, peers, pushes, ranges, registry, tracker
 from bench.figures import Figure, save, show
 from bench.lab import cluster
 from bench.swarm import command as swarm
 
 _IN_A_CLUSTER = ("idle", "cold", "cached")
 _ALONE: dict[str, Callable[[Path], list[Figure]]] = {
+    "ranges": ranges.measure,
     "push": pushes.measure,
     "peers": peers.measure,
     "loop": loop.measure,

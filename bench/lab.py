@@ -100,13 +100,17 @@ class Member:
 
 
 @contextmanager
-def cluster(folder: Path, **counts: int) -> Iterator[list[Member]]:
-    """A cluster of processes. Args: counts, of origins, trackers, indexes, proxies and agents."""
-    data = folder / "cluster"
+def cluster(folder: Path, settings: str = "", **counts: int) -> Iterator[list[Member]]:
+    """A cluster of processes.
+
+    Args: settings, YAML, by kind of component; counts, of origins, trackers, indexes, proxies and agents.
+    """
+    data, overlay = folder / "cluster", folder / "cluster.yaml"
+    overlay.write_text(settings)
     flags = [word for kind, number in counts.items() for word in (f"--{kind}", str(number))]
     base = next(port for port in iter(free_port, None) if not any(answers(port + step) for step in range(40)))
     command = [sys.executable, "-m", "kraken", "dev", "--processes", "--data", str(data), "--base-port", str(base)]
-    with process([*command, *flags], folder / "cluster.log"):
+    with process([*command, "--config", str(overlay), *flags], folder / "cluster.log"):
         endpoints = data / "endpoints.json"
         until(endpoints.exists)
         rows = json.loads(endpoints.read_text())

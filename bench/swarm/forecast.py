@@ -8,7 +8,7 @@ from bench.sim import run
 from bench.swarm.crowd import LAYERS_AT_ONCE
 from bench.swarm.report import Figures, Setting
 from kraken.runtime.garbage import without_collector
-from kraken.sim.image import Image
+from kraken.sim.image import ImageCrowd, ImageSet
 from kraken.sim.outcome import ImageOutcome, Outcome, image_outcome
 from kraken.sim.scenario import Network, Scenario
 
@@ -38,9 +38,9 @@ def forecast(name: str, setting: Setting, surroundings: Surroundings) -> Figures
     if len(setting.layers) == 1:
         outcome = run(scenario)
         return _figures(name, outcome, outcome.reader_lag_p50, outcome.reader_lag_p99)
-    image = Image(scenario, setting.layers, LAYERS_AT_ONCE)
-    without_collector(image.run)
-    return _figures(name, image_outcome(image))
+    crowd = ImageCrowd(scenario, ImageSet(setting.layers, LAYERS_AT_ONCE))
+    without_collector(crowd.run)
+    return _figures(name, image_outcome(crowd))
 
 
 def _figures(

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from itertools import count
 
+import aiohttp
 import pytest
 from tests.helpers.blobs import Blob, a_blob
 from tests.helpers.dev_cluster import DevCluster, dev_cluster
@@ -35,6 +36,20 @@ async def a_pushed_blob(cluster: DevCluster, pieces: int) -> Blob:
     blob = a_blob(pieces, tail=1000, seed=next(_seeds))
     await push(cluster.proxy, blob.data)
     return blob
+
+
+def quarters(blob: Blob) -> list[ByteRange]:
+    """A blob in four parts of about the same size, as clients cut it: at no border of a piece."""
+    step = len(blob.data) // 4
+    return [ByteRange(at * step, (at + 1) * step if at < 3 else len(blob.data)) for at in range(4)]
+
+
+async def get_range(session: aiohttp.ClientSession, blob: Blob, span: ByteRange) -> bytes:
+    """One range of a blob, over a connection of its own."""
+    wanted = {"Range": f"bytes={span.start}-{span.stop - 1}"}
+    async with session.get(blob_path(blob.digest), headers=wanted) as answer:
+        assert answer.status == 206
+        return await answer.read()
 
 
 def received(cluster: DevCluster) -> float:
@@ -96,6 +111,39 @@ async def test_a_range_of_a_cold_blob_is_answered_before_the_whole_is_there(clus
 
     assert set(seeder.requested[:2]) == {12, 13}
     assert set(seeder.sent) == {12, 13}
+
+
+async def test_four_ranges_at_once_are_right_and_the_blob_is_fetched_once(cluster: DevCluster) -> None:
+    blob = await a_pushed_blob(cluster, 22)
+    seeder = GatedSeeder(blob)
+    before = received(cluster)
+
+    async with announced(seeder, cluster["tracker-1"].http), client(cluster.agent) as session:
+        await seeder.let()
+        parts = await asyncio.gather(*(get_range(session, blob, span) for span in quarters(blob)))
+
+    assert b"".join(parts) == blob.data
+    assert sorted(seeder.sent) == list(range(22))
+    assert received(cluster) - before == len(blob.data)
+
+
+async def test_ranges_in_the_middle_are_served_while_the_front_is_missing(cluster: DevCluster) -> None:
+    blob = await a_pushed_blob(cluster, 132)  # so many that a second piece is asked of a peer that owes one
+    seeder = GatedSeeder(blob)
+    before = received(cluster)
+
+    async with announced(seeder, cluster["tracker-1"].http), client(cluster.agent) as session:
+        await seeder.let(which=lambda piece: piece != 0)
+        first, second, third, last = (asyncio.create_task(get_range(session, blob, span)) for span in quarters(blob))
+        middle = await asyncio.gather(second, third)
+        assert 0 not in seeder.sent
+        assert not first.done()
+        assert not last.done()  # the last piece of a blob waits for the digest of the whole
+        await seeder.let()
+
+        assert await first + b"".join(middle) + await last == blob.data
+    assert sorted(seeder.sent) == list(range(132))
+    assert received(cluster) - before == len(blob.data)
 
 
 async def test_head_of_a_cold_blob_downloads_nothing(cluster: DevCluster) -> None:

@@ -92,5 +92,15 @@ def test_the_tracker_tells_readers_of_a_crowd_how_many_they_are(hosts: int, wind
     assert {host.engine._picker.window for host in crowd.agents} == {window}
 
 
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_crowd_whose_clients_read_four_ranges_at_once_is_as_fast_as_others(seed: int) -> None:
+    crowd = Scenario(hosts=60, blob=128 * MIB, arrivals=0.05, readers=True, seed=seed)
+    one, four = figures(crowd), figures(replace(crowd, ranges=4))
+
+    assert four.p50 >= 0.95 * one.p50
+    assert max(four.origin_copies) <= 1.5
+    assert four.unfinished == 0
+
+
 def test_a_small_blob_takes_tens_of_milliseconds() -> None:
     assert figures(Scenario(hosts=100, blob=20 * MIB, arrivals=0.0)).p99_seconds <= 0.050

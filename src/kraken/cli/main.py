@@ -188,6 +188,10 @@ def sim(
         str, typer.Option(help="Instead of one blob an image of such layers, in this order: 64MiB,8MiB,500kB.")
     ] = "",
     at_once: Annotated[int, typer.Option(min=1, help="Layers that a host pulls at the same time.")] = 3,
+    images: Annotated[int, typer.Option(min=1, help="Images of such --layers, which hosts are dealt to in turn.")] = 1,
+    common: Annotated[
+        int, typer.Option(min=0, help="Layers, from the first, that all --images have in common, as a base image.")
+    ] = 0,
     origins: Annotated[int, typer.Option(min=1, max=100)] = 3,
     arrivals: Annotated[str, typer.Option(help="Agents begin within this time, evenly at random.")] = "0.2s",
     seed: Annotated[int, typer.Option(help="One seed gives one run, event by event.")] = 1,
@@ -211,17 +215,25 @@ def sim(
         bool, typer.Option("--control-waits", help="Let messages queue behind the piece that is being sent.")
     ] = False,
     reader: Annotated[bool, typer.Option("--reader", help="Give each agent a reader at line rate.")] = False,
+    ranges: Annotated[
+        int, typer.Option(min=1, help="Parts of the blob that each --reader takes at once, as containerd does.")
+    ] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
-    plot: Annotated[Path | None, typer.Option(help="Write a picture of the run there, as SVG.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Write a picture of the run there: a name in .svg or .png.")] = None,
 ) -> None:
     """Simulate a crowd that pulls a blob or an image: the engines that ship, under a virtual clock."""
-    from kraken.cli.sim import run, run_image
+    from kraken.cli.plot_file import PlotFile
+    from kraken.cli.sim import run, run_images
     from kraken.core.errors import Invalid
     from kraken.sim import units
+    from kraken.sim.image import ImageSet
     from kraken.sim.scenario import Faults, Network, Scenario
 
     if layers and plot is not None:
         raise BadConfig("sim: an image of --layers has no --plot")
+    if not layers and (images > 1 or common):
+        raise BadConfig("sim: --images and --common are of an image; give its --layers as well")
+    picture = PlotFile(plot) if plot is not None else None
     try:
         sizes = [units.size(each) for each in layers.split(",")] if layers else []
         crowd = Scenario(
@@ -234,6 +246,7 @@ def sim(
             piece=units.size(piece) if piece else None,
             degree=units.graph(graph),
             readers=reader,
+            ranges=ranges,
             tracker_service=units.seconds(tracker_service),
             network=Network(
                 units.rate(link),
@@ -245,7 +258,10 @@ def sim(
             zones=zones,
             faults=Faults(deaths=units.part(deaths), stragglers=units.part(stragglers), liars=liars),
         )
-        code = run_image(crowd, sizes, at_once, as_json=as_json) if sizes else run(crowd, as_json=as_json, plot=plot)
+        if sizes:
+            code = run_images(crowd, ImageSet(sizes, at_once, images, common), as_json=as_json)
+        else:
+            code = run(crowd, as_json=as_json, picture=picture)
     except Invalid as error:
         raise BadConfig(f"sim: {error}") from error
     raise typer.Exit(code)

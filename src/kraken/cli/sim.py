@@ -4,50 +4,57 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
+from kraken.cli.plot_file import PlotFile
 from kraken.runtime.garbage import without_collector
-from kraken.sim.image import Image
+from kraken.sim.image import ImageCrowd, ImageSet
 from kraken.sim.outcome import ImageOutcome, Outcome, image_outcome, outcome
-from kraken.sim.plot import svg
+from kraken.sim.plot import plot
 from kraken.sim.scenario import Scenario
 from kraken.sim.world import World
 
 _SAMPLES = 200
 
 
-def run(scenario: Scenario, *, as_json: bool, plot: Path | None) -> int:
-    """Simulate, and print the figures. Returns: the exit code, 1 when a live host never had the blob."""
-    world = World(scenario, _SAMPLES if plot is not None else 0)
+def run(scenario: Scenario, *, as_json: bool, picture: PlotFile | None) -> int:
+    """Simulate, print the figures, and draw them. Returns: the exit code, 1 when a live host never had the blob."""
+    world = World(scenario, _SAMPLES if picture is not None else 0)
     without_collector(world.run)
     figures = outcome(world)
-    if plot is not None:
-        plot.write_text(svg(world, figures))
     print(json.dumps(figures.as_dict(), indent=2) if as_json else as_text(figures))  # noqa: T201 - its purpose
+    if picture is not None:
+        picture.write(plot(world, figures))
     return 1 if figures.unfinished else 0
 
 
-def run_image(scenario: Scenario, layers: Sequence[int], at_once: int, *, as_json: bool) -> int:
-    """The same for an image, of layers with so many bytes each. Raises: Invalid, as `Image` does."""
-    image = Image(scenario, layers, at_once)
-    without_collector(image.run)
-    figures = image_outcome(image)
+def run_images(scenario: Scenario, pulled: ImageSet, *, as_json: bool) -> int:
+    """The same for images. Raises: Invalid, as `ImageCrowd` does."""
+    crowd = ImageCrowd(scenario, pulled)
+    without_collector(crowd.run)
+    figures = image_outcome(crowd)
     print(json.dumps(figures.as_dict(), indent=2) if as_json else image_as_text(figures))  # noqa: T201 - its purpose
     return 1 if figures.unfinished else 0
 
 
 def image_as_text(figures: ImageOutcome) -> str:
     """The figures, one a line."""
-    return _in_lines(
-        [
-            ("hosts", f"{figures.hosts}, of which {figures.unfinished} never finished"),
-            ("layers", str(figures.layers)),
-            *_speed(figures),
-            ("duplicates", f"{figures.duplicate_percent:.2f} % of the bytes received"),
-            *_traffic(figures),
-            ("events", str(figures.events)),
+    lines = [
+        ("hosts", f"{figures.hosts}, of which {figures.unfinished} never finished"),
+        ("layers", str(figures.layers)),
+        *_speed(figures),
+        ("duplicates", f"{figures.duplicate_percent:.2f} % of the bytes received"),
+        *_traffic(figures),
+        ("events", str(figures.events)),
+        ("digest", figures.digest),
+    ]
+    if figures.images > 1:
+        lines[1:2] = [
+            ("images", str(figures.images)),
+            ("layers", f"{figures.layers} each, {figures.common_layers} of them in common"),
         ]
-    )
+        by_image = " / ".join(f"{each:.3f}" for each in figures.p50_by_image)
+        lines.insert(6, ("p50 by image", by_image))
+    return _in_lines(lines)
 
 
 def as_text(figures: Outcome) -> str:

@@ -17,6 +17,11 @@ _LEANING = 3
 """How strongly picks lean towards a reader: the rarest is sought in a stretch ahead of it, whose length is drawn anew
 each time as the window times a random number to this power."""
 
+_TO_THE_FIRST = 2
+"""Of several readers the one whose part comes first gets one pick in so many, and its share of the others. The digest
+of the whole, for which the last piece waits, is computed along the front. With equal shares four readers of a quarter
+each all end at once, and three quarters are unhashed then; with this a tenth is."""
+
 _USUAL_CROWD = 300
 """A crowd of so many stands the usual window, and a larger one a window that is larger in proportion."""
 
@@ -91,10 +96,17 @@ class Picker:
         origins for the same few pieces).
         """
         if readers:
-            reader = readers[0] if len(readers) == 1 else self._rng.choice(readers)
+            reader = readers[0] if len(readers) == 1 else self._one_of(readers, candidates)
             ahead = candidates & between(reader.start, min(reader.stop, reader.start + self.window))
             if ahead and in_order:
                 return lowest(ahead)
             soon = max(1, int(self.window * self._rng.random() ** _LEANING))
             candidates = ahead & between(reader.start, reader.start + soon) or ahead or candidates
         return any_of(self.availability.rarest(candidates), self._rng)
+
+    def _one_of(self, readers: Sequence[range], candidates: int) -> range:
+        """A reader for whom there is something among the candidates; any, if there is none."""
+        served = [each for each in readers if candidates & between(each.start, each.stop)] or readers
+        if self._rng.randrange(_TO_THE_FIRST):
+            return self._rng.choice(served)
+        return min(served, key=lambda each: each.start)

@@ -737,10 +737,14 @@ class Swarm:
         return self._plan.knows_agents or any(each.role is Role.AGENT for each in self.neighbours.values())
 
     def _exclusive(self) -> int:
-        """When every reader wants only a part of the blob: what they miss of it. It comes before the rest."""
-        if not self._readers or not all(reader.part for reader in self._readers.values()):
+        """When the only reader wants a part of the blob: what it misses of it. It comes before the rest.
+
+        A client that reads several ranges at once goes through the whole blob with them. In a crowd it is served as one
+        reader is: 60 hosts that all asked for the next pieces of four ranges took 13 copies from the origins.
+        """
+        if len(self._readers) != 1:
             return 0
-        wanted = 0
-        for reader in self._readers.values():
-            wanted |= between(reader.pieces.start, reader.pieces.stop)
-        return wanted & ~self.held
+        (reader,) = self._readers.values()
+        missing = self._all & ~self.held
+        wanted = between(reader.pieces.start, reader.pieces.stop) & missing if reader.part else 0
+        return wanted if wanted != missing else 0

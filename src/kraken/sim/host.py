@@ -13,13 +13,16 @@ from kraken.p2p.dialing import Candidate
 from kraken.p2p.events import Event
 from kraken.p2p.ledger import PeerKey
 from kraken.p2p.swarm import Swarm
+from kraken.p2p.upload_slots import BlockSpan
 from kraken.tracker.messages import PeerEntry
 
 NEVER = float("inf")
 
 
 class Traveller(Protocol):
-    """Whose pieces travel: told when one has left its sender, and when one is in."""
+    """Whose pieces travel: told when one has left its sender, when one is in, and what else happens at a host."""
+
+    def feed(self, host: Host, event: Event) -> None: ...
 
     def piece_sent(self, wire: Wire) -> None: ...
 
@@ -41,6 +44,7 @@ class Wire:
     last_arrival: float = 0.0
     heard_at: float = 0.0  # when payload last reached the receiver
     unwanted: set[PieceIndex] = field(default_factory=set)  # what the receiver no longer wants of this sender
+    due: BlockSpan | None = None  # what it sends, or waits for a slot to send, where blobs share slots
     behind: list[Event] = field(default_factory=list)  # messages that wait until the piece is out
 
 
@@ -53,6 +57,16 @@ class Link:
     sending: bool = False
     wake_at: float = NEVER  # when the first window opens, while all are closed
     down_free: float = 0.0  # when all that is on its way in will be in
+
+
+@dataclass(slots=True, eq=False)
+class Reader:
+    """A client that takes pieces in order, up to before `stop`."""
+
+    number: int
+    at: int  # the piece that it waits for
+    stop: int
+    read_at: float  # when it has read up to there
 
 
 @dataclass(slots=True, eq=False)
@@ -97,5 +111,4 @@ class Host:
     most_connected: int = 0
     banned: set[int] = field(default_factory=set)
     tally: Tally = field(default_factory=Tally)
-    frontier: int = 0  # pieces that are here without a gap
-    read_at: float = 0.0  # when a reader at line rate has read up to the frontier
+    readers: list[Reader] = field(default_factory=list)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from kraken.sim.graph import floor
 from kraken.sim.host import Host
-from kraken.sim.image import Image
+from kraken.sim.image import ImageCrowd
 from kraken.sim.world import World
 
 
@@ -61,7 +62,11 @@ def outcome(world: World) -> Outcome:
     copies = tuple(host.tally.sent / scenario.blob for host in world.origins)
     received = sum(host.tally.received for host in agents)
     sent = sum(host.tally.sent for host in world.hosts)
-    lags = sorted((host.read_at - host.began_at) / ideal - 1.0 for host in healthy if scenario.readers)
+    lags = sorted(
+        (max(reader.read_at for reader in host.readers) - host.began_at) / ideal - 1.0
+        for host in healthy
+        if host.readers
+    )
     network, piece = scenario.network, world.pieces.piece_length
     hop = 3 * network.rtt / 2 + scenario.verify + piece * scenario.verify_per_byte
     return Outcome(
@@ -97,49 +102,57 @@ def outcome(world: World) -> Outcome:
 
 @dataclass(frozen=True, slots=True)
 class ImageOutcome:
-    """Figures of a crowd that pulled an image: of all its layers together, from a host's start to its last layer.
+    """Figures of a crowd that pulled images: of all layers of one together, from a host's start to its last layer.
 
-    Fractions are as in `Outcome`.
+    Fractions are as in `Outcome`, of all hosts unless it says otherwise.
     """
 
     hosts: int
-    layers: int
+    images: int
+    layers: int  # of one image
+    common_layers: int  # of them, that all images have in common
     ideal_seconds: float
     p50: float
     p90: float
     p99: float
     slowest: float
+    p50_by_image: tuple[float, ...]  # of the hosts of each
     p50_seconds: float
     p99_seconds: float
     duplicate_percent: float  # of the bytes that agents received
-    origin_copies: tuple[float, ...]  # images that each origin uploaded
+    origin_copies: tuple[float, ...]  # that each origin uploaded, of all images with what they have in common once
     origin_copies_total: float
     control_per_host: float  # HAVE and request messages sent
     announces_per_host: float
     unfinished: int
     events: int
+    digest: str  # of the run; the same for the same scenario and images
 
     def as_dict(self) -> dict[str, object]:
         return asdict(self)
 
 
-def image_outcome(image: Image) -> ImageOutcome:
-    """The figures of an image that has been pulled."""
-    scenario, size = image.scenario, sum(world.pieces.length for world in image.worlds)
-    ideal = size / scenario.network.link
-    rates = sorted((ideal / each for each in image.seconds()), reverse=True)
-    tallies = [host.tally for world in image.worlds for host in world.agents]
+def image_outcome(crowd: ImageCrowd) -> ImageOutcome:
+    """The figures of images that have been pulled."""
+    scenario, pulled = crowd.scenario, crowd.pulled
+    ideal = pulled.size / scenario.network.link
+    rates = _in_order(ideal, crowd.seconds())
+    tallies = [host.tally for world in crowd.worlds for host in world.agents]
     copies = tuple(
-        sum(world.origins[number].tally.sent for world in image.worlds) / size for number in range(scenario.origins)
+        sum(world.origins[number].tally.sent for world in crowd.worlds) / pulled.stored
+        for number in range(scenario.origins)
     )
     return ImageOutcome(
         hosts=scenario.hosts,
-        layers=len(image.worlds),
+        images=pulled.images,
+        layers=len(pulled.layers),
+        common_layers=pulled.common,
         ideal_seconds=ideal,
         p50=reached_by(rates, 0.5),
         p90=reached_by(rates, 0.9),
         p99=reached_by(rates, 0.99),
         slowest=rates[-1] if rates else 0.0,
+        p50_by_image=tuple(reached_by(_in_order(ideal, crowd.seconds(image)), 0.5) for image in range(pulled.images)),
         p50_seconds=_seconds(ideal, reached_by(rates, 0.5)),
         p99_seconds=_seconds(ideal, reached_by(rates, 0.99)),
         duplicate_percent=100.0 * sum(it.duplicate for it in tallies) / max(sum(it.received for it in tallies), 1),
@@ -148,13 +161,18 @@ def image_outcome(image: Image) -> ImageOutcome:
         control_per_host=sum(it.haves + it.requests for it in tallies) / scenario.hosts,
         announces_per_host=sum(it.announces for it in tallies) / scenario.hosts,
         unfinished=scenario.hosts - len(rates),
-        events=sum(world.log.count for world in image.worlds),
+        events=sum(world.log.count for world in crowd.worlds),
+        digest=hashlib.sha256("".join(world.log.digest() for world in crowd.worlds).encode()).hexdigest(),
     )
 
 
 def _rates(hosts: list[Host], ideal: float) -> list[float]:
     """Fractions of line rate, the best first."""
     took = [host.finished_at - host.began_at for host in hosts if host.finished_at is not None]
+    return _in_order(ideal, took)
+
+
+def _in_order(ideal: float, took: Sequence[float]) -> list[float]:
     return sorted((ideal / each for each in took), reverse=True)
 
 

@@ -1,15 +1,16 @@
-"""A picture of a run, as SVG: how the crowd fills and finishes, and how many hold the rarest piece."""
+"""A picture of a run: how the crowd fills and finishes, and how many hold the rarest piece."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from xml.sax.saxutils import escape
 
+from kraken.sim.drawing import Box, Curve, Label, Picture, Shape
 from kraken.sim.outcome import Outcome
 from kraken.sim.world import Sample, World
 
 _WIDTH, _HEIGHT = 860, 420
 _LEFT, _RIGHT, _TOP, _BOTTOM = 60, 200, 40, 50
+_GRID = "#e5e7eb"
 _CURVES: tuple[tuple[str, str, Callable[[Sample], float]], ...] = (
     ("hosts that began", "#9aa5b1", lambda sample: sample.begun),
     ("pieces received", "#2563eb", lambda sample: sample.held),
@@ -18,7 +19,7 @@ _CURVES: tuple[tuple[str, str, Callable[[Sample], float]], ...] = (
 )
 
 
-def svg(world: World, outcome: Outcome) -> str:
+def plot(world: World, outcome: Outcome) -> Picture:
     """The picture. All curves are parts of the whole crowd, from 0 to 1."""
     samples = world.samples
     last = max((sample.time for sample in samples), default=1.0) or 1.0
@@ -27,33 +28,28 @@ def svg(world: World, outcome: Outcome) -> str:
         f"{scenario.hosts} hosts, {world.pieces.count} pieces, {scenario.origins} origins, seed {scenario.seed}: "
         f"p50 {outcome.p50:.3f}, p99 {outcome.p99:.3f} of line rate"
     )
-    size = f'width="{_WIDTH}" height="{_HEIGHT}"'
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" font-size="12">',
-        '<rect width="100%" height="100%" fill="white"/>',
-        f'<text x="{_LEFT}" y="24" font-size="14">{escape(title)}</text>',
-        *_axes(last),
-    ]
+    shapes: list[Shape] = [Label(_LEFT, 24, title, size=14), *_axes(last)]
+    right = _WIDTH - _RIGHT + 14
     for number, (name, colour, value) in enumerate(_CURVES):
-        points = " ".join(f"{_x(sample.time, last):.1f},{_y(value(sample)):.1f}" for sample in samples)
-        parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>')
         at = _TOP + 16 + 20 * number
-        right = _WIDTH - _RIGHT + 14
-        parts.append(f'<rect x="{right}" y="{at - 9}" width="10" height="10" fill="{colour}"/>')
-        parts.append(f'<text x="{right + 16}" y="{at}">{escape(name)}</text>')
-    return "\n".join([*parts, "</svg>", ""])
-
-
-def _axes(last: float) -> list[str]:
-    lines: list[str] = []
-    for step in range(5):
-        y, x = _y(step / 4), _x(last * step / 4, last)
-        lines.append(f'<line x1="{_LEFT}" y1="{y:.1f}" x2="{_WIDTH - _RIGHT}" y2="{y:.1f}" stroke="#e5e7eb"/>')
-        lines.append(f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{25 * step} %</text>')
-        lines.append(
-            f'<text x="{x:.1f}" y="{_HEIGHT - _BOTTOM + 20}" text-anchor="middle">{last * step / 4:.3g} s</text>'
+        shapes += (
+            Curve([(_x(sample.time, last), _y(value(sample))) for sample in samples], colour, 2),
+            Box(right, at - 9, 10, 10, colour),
+            Label(right + 16, at, name),
         )
-    return lines
+    return Picture(_WIDTH, _HEIGHT, shapes)
+
+
+def _axes(last: float) -> list[Shape]:
+    shapes: list[Shape] = []
+    for step in range(5):
+        y, time = _y(step / 4), last * step / 4
+        shapes += (
+            Curve([(_LEFT, y), (_WIDTH - _RIGHT, y)], _GRID, 1),
+            Label(_LEFT - 8, y + 4, f"{25 * step} %", anchor="end"),
+            Label(_x(time, last), _HEIGHT - _BOTTOM + 20, f"{time:.3g} s", anchor="middle"),
+        )
+    return shapes
 
 
 def _x(time: float, last: float) -> float:

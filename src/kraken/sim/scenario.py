@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from kraken.core.errors import Invalid
 from kraken.core.pieces import GIB, KIB, Pieces, piece_length_for
-from kraken.p2p.settings import SwarmSettings
+from kraken.p2p.settings import PeerSettings, SwarmSettings
 from kraken.tracker.settings import AnnounceSettings
 
 
@@ -55,6 +55,7 @@ class Scenario:
     degree: int | None = None  # an ideal random graph with so many connections a host, instead of the tracker's
     origin_degree: int = 16  # connections of an origin in that graph
     readers: bool = False  # whether each agent has a reader that takes the blob at line rate, in order
+    ranges: int = 1  # in so many parts at once, as containerd does
     verify: float = 0.0002  # seconds to store and check a piece
     verify_per_byte: float = 0.25e-9
     tracker_service: float = 0.0  # seconds of work for each announce, one after the other
@@ -62,6 +63,7 @@ class Scenario:
     network: Network = field(default_factory=Network)
     faults: Faults = field(default_factory=Faults)
     swarm: SwarmSettings = field(default_factory=SwarmSettings)
+    peer: PeerSettings = field(default_factory=PeerSettings)  # what a host shares out among the layers of an image
     announce: AnnounceSettings = field(default_factory=AnnounceSettings)
 
     def __post_init__(self) -> None:
@@ -72,6 +74,8 @@ class Scenario:
             raise Invalid("a link has a speed above 0, and so has a pipe between zones; times are not negative")
         if not 1 <= self.zones <= self.hosts:
             raise Invalid(f"{self.zones} zones for {self.hosts} hosts")
+        if self.ranges < 1 or (self.ranges > 1 and not self.readers):
+            raise Invalid(f"{self.ranges} ranges at once are of a reader, who reads one at least")
         if self.piece is not None and self.piece < 1:
             raise Invalid(f"pieces of {self.piece} bytes")
         if self.degree is not None and not 0 <= self.degree < self.hosts:

@@ -37,6 +37,7 @@ from kraken.p2p.events import (
     PieceCorrupt,
     PiecesSuggested,
     PieceVerified,
+    ReaderLeft,
     ReaderMoved,
     RequestRejected,
     SpanRequested,
@@ -55,9 +56,10 @@ from kraken.sim.clock import VirtualClock
 from kraken.sim.desk import Desk
 from kraken.sim.event_log import EventLog
 from kraken.sim.graph import regular
-from kraken.sim.host import NEVER, Host, Link, Wire
+from kraken.sim.host import NEVER, Host, Link, Reader, Wire
 from kraken.sim.links import Links
 from kraken.sim.scenario import Scenario
+from kraken.sim.shares import HostShares
 from kraken.tracker.messages import AnnounceReply, PeerEntry
 
 _SWARM = SwarmId(b"simulated".ljust(20))
@@ -96,16 +98,21 @@ class Ground:
     links: Links
     ends: Sequence[Link]  # of each agent and then each origin
     finished: Callable[[Host], None]
+    crowd: Sequence[int]  # which host of all that there are each agent is
+    shares: Sequence[HostShares]  # what the blobs of each of them share, in the order of `ends`
 
 
 class World:
     """The hosts of a scenario. `run` lets them pull until every live one has the blob."""
 
-    def __init__(self, scenario: Scenario, samples: int = 0, ground: Ground | None = None) -> None:
+    def __init__(
+        self, scenario: Scenario, samples: int = 0, ground: Ground | None = None, swarm: SwarmId = _SWARM
+    ) -> None:
         """Args: samples, how many are taken in the ideal time of a pull; ground, where other blobs are pulled as well:
-        then no host begins before `begin`, and the clock is somebody else's to run.
+        then no host begins before `begin`, and the clock is somebody else's to run; swarm, another one for each blob.
         """
         self.scenario = scenario
+        self.swarm = swarm
         self.clock = VirtualClock() if ground is None else ground.clock
         self._ground = ground
         self.pieces = scenario.pieces
@@ -189,7 +196,7 @@ class World:
         role = Role.ORIGIN if origin else Role.AGENT
         lot = Lot(number - scenario.hosts, scenario.origins) if origin else None
         name = f"host-{number}"
-        zone = f"zone-{(number - scenario.hosts if origin else number) % scenario.zones}" if scenario.zones > 1 else ""
+        zone = f"zone-{self._place(number) % scenario.zones}" if scenario.zones > 1 else ""
         return Host(
             number,
             Swarm(peer_id, self.pieces, scenario.swarm, rng, held, zone, lot),
@@ -203,6 +210,12 @@ class World:
             self,
             begun=origin,
         )
+
+    def _place(self, number: int) -> int:
+        """Where a host stands when hosts, or origins, are dealt to zones."""
+        if number >= self.scenario.hosts:
+            return number - self.scenario.hosts
+        return number if self._ground is None else self._ground.crowd[number]
 
     def _plan(self) -> None:
         scenario, rng, agents = self.scenario, self._rng, self.agents
@@ -242,16 +255,17 @@ class World:
         """A pull begins: metainfo first, one round trip to the tracker; then the announce."""
         if not host.dead:
             host.begun = True
-            self._feed(host, DemandChanged(wanted=True))
+            if self._ground is not None:
+                self._ground.shares[host.number].wants(self.swarm, host)
+            self.feed(host, DemandChanged(wanted=True))
             if self.scenario.readers:
-                host.read_at = host.began_at
-                self._feed(host, ReaderMoved(1, 0, self.pieces.count, part=False))
+                self._begin_reading(host)
             if self.scenario.degree is None:
                 wait = self.links.latency() + self.links.latency()
                 self.clock.at(self.clock.now + wait, self._opened, host)
 
     def _opened(self, host: Host, _: Any) -> None:
-        self._schedule(host, announces.SwarmOpened(_SWARM, wanted=True))
+        self._schedule(host, announces.SwarmOpened(self.swarm, wanted=True))
 
     def _die(self, host: Host, _: Any) -> None:
         host.dead = True
@@ -268,7 +282,8 @@ class World:
 
     # Events in, orders out.
 
-    def _feed(self, host: Host, event: Event) -> None:
+    def feed(self, host: Host, event: Event) -> None:
+        """Something happens at a host: its engine takes it in, and what it orders is done."""
         if host.dead:
             return
         now = self.clock.now
@@ -289,8 +304,8 @@ class World:
         if now - host.told_at >= _TELL_SECONDS:
             host.told_at = now
             for key, wire in list(host.wires.items()):
-                self._feed(host, BytesArrived(key, min(self._twin(wire).heard_at, now)))
-        self._feed(host, _TICK)
+                self.feed(host, BytesArrived(key, min(self._twin(wire).heard_at, now)))
+        self.feed(host, _TICK)
 
     def _tell(self, wire: Wire, event: Event) -> None:
         """Send a message along a connection; `event` is what it is to the receiver."""
@@ -300,8 +315,19 @@ class World:
             self.clock.at(self.clock.now + self.links.latency(), self._deliver, wire, event)
 
     def _deliver(self, wire: Wire, event: Event) -> None:
-        if wire.open:
-            self._feed(wire.receiver, event)
+        if wire.open and not (type(event) is SpanWithdrawn and self._stopped(self._twin(wire), event)):
+            self.feed(wire.receiver, event)
+
+    def _stopped(self, wire: Wire, event: SpanWithdrawn) -> bool:
+        """Whether what is withdrawn still waited for a slot, and so is not sent: that is the node's doing."""
+        if self._ground is None or wire.due != event.span:
+            return False
+        if not self._ground.shares[wire.sender.number].is_waiting(wire):
+            return False
+        self._end_slot(wire)
+        self._tell(wire, RequestRejected(wire.peer_key, event.span.piece))
+        self.feed(wire.sender, SpanSent(wire.key))
+        return True
 
     # What engines order.
 
@@ -333,8 +359,24 @@ class World:
 
     def _send_span(self, host: Host, order: SendSpan) -> None:
         wire = host.wires.get(order.peer)
-        if wire is not None:
+        if wire is None:
+            return
+        if self._ground is None:
             self.links.send(wire, order.span.piece, order.span.length)
+        else:
+            wire.due = order.span
+            self._send_due(self._ground.shares[host.number].ask_slot(self.swarm, wire, order.span.length))
+
+    def _send_due(self, wires: Sequence[Wire]) -> None:
+        """Those have a slot now: each of them sends what it waited with. They may be of other blobs."""
+        for wire in wires:
+            assert wire.due is not None, "who asked for a slot has something to send"
+            self.links.send(wire, wire.due.piece, wire.due.length)
+
+    def _end_slot(self, wire: Wire) -> None:
+        if self._ground is not None:
+            wire.due = None
+            self._send_due(self._ground.shares[wire.sender.number].end_slot(wire))
 
     def _reject(self, host: Host, order: RejectSpan) -> None:
         wire = host.wires.get(order.peer)
@@ -353,7 +395,7 @@ class World:
             self._part(wire)
 
     def _ask_tracker(self, host: Host, _: AskTracker) -> None:
-        self._schedule(host, announces.PeersNeeded(_SWARM))
+        self._schedule(host, announces.PeersNeeded(self.swarm))
 
     # Pieces, as links tell of them (`Traveller`).
 
@@ -363,7 +405,8 @@ class World:
                 self.clock.at(self.clock.now + self.links.latency(), self._deliver, wire, event)
             wire.behind.clear()
         wire.sender.tally.sent += self.pieces.size(wire.piece)
-        self._feed(wire.sender, SpanSent(wire.key))
+        self._end_slot(wire)
+        self.feed(wire.sender, SpanSent(wire.key))
 
     def piece_received(self, wire: Wire, piece: PieceIndex) -> None:
         host = wire.receiver
@@ -376,31 +419,44 @@ class World:
         if piece in wire.unwanted:
             wire.unwanted.discard(piece)
         elif wire.sender.lies:
-            self._feed(host, PieceCorrupt(wire.peer_key, piece))
+            self.feed(host, PieceCorrupt(wire.peer_key, piece))
         else:
             self._verified(host, wire, piece)
 
     def _verified(self, host: Host, wire: Wire, piece: PieceIndex) -> None:
         self._copies[piece] += not host.engine.held >> piece & 1
-        self._feed(host, PieceVerified(wire.peer_key, piece))
-        if self.scenario.readers and piece == host.frontier:
-            self._read_on(host)
+        self.feed(host, PieceVerified(wire.peer_key, piece))
+        for reader in host.readers:
+            if piece == reader.at:
+                self._read_on(host, reader)
         if host.finished_at is None and host.engine.complete:
             host.finished_at = self.clock.now
             if self.scenario.degree is None:
-                self._schedule(host, announces.SwarmCompleted(_SWARM))
+                self._schedule(host, announces.SwarmCompleted(self.swarm))
             if self._ground is not None:
+                self._ground.shares[host.number].has(self.swarm)
                 self._ground.finished(host)
             elif not host.lies:
                 self._one_less()
 
-    def _read_on(self, host: Host) -> None:
-        """A reader at line rate takes what has become contiguous, as fast as it can."""
-        before, host.frontier = host.frontier, first_gap(host.engine.held)
-        read = min(host.frontier * self.pieces.piece_length, self.pieces.length) - before * self.pieces.piece_length
-        host.read_at = max(host.read_at, self.clock.now) + read * host.link.seconds_per_byte
-        if host.frontier < self.pieces.count:
-            self._feed(host, ReaderMoved(1, host.frontier, self.pieces.count, part=False))
+    def _begin_reading(self, host: Host) -> None:
+        count = self.pieces.count
+        parts = min(self.scenario.ranges, count)
+        for part in range(parts):
+            reader = Reader(part + 1, count * part // parts, count * (part + 1) // parts, host.began_at)
+            host.readers.append(reader)
+            self.feed(host, ReaderMoved(reader.number, reader.at, reader.stop, part=parts > 1))
+
+    def _read_on(self, host: Host, reader: Reader) -> None:
+        """Readers at line rate, together, take what has become contiguous, as fast as they can."""
+        before, parts = reader.at, len(host.readers)
+        reader.at = min(before + first_gap(host.engine.held >> before), reader.stop)
+        read = min(reader.at * self.pieces.piece_length, self.pieces.length) - before * self.pieces.piece_length
+        reader.read_at = max(reader.read_at, self.clock.now) + read * host.link.seconds_per_byte * parts
+        if reader.at < reader.stop:
+            self.feed(host, ReaderMoved(reader.number, reader.at, reader.stop, part=parts > 1))
+        elif parts > 1:
+            self.feed(host, ReaderLeft(reader.number))
 
     def _one_less(self) -> None:
         self._unfinished -= 1
@@ -430,7 +486,7 @@ class World:
         self.clock.at(at, self._greet, host, other)
 
     def _refused(self, host: Host, other: Host) -> None:
-        self._feed(host, DialFailed(other.candidate.address))
+        self.feed(host, DialFailed(other.candidate.address))
 
     def _greet(self, host: Host, other: Host) -> None:
         """A connection stands: both sides hear who the other is, and what it holds. `host` dialled."""
@@ -446,10 +502,13 @@ class World:
         dialled = None if self.scenario.degree is not None else other.candidate.address
         for one, two, mine, address in ((host, other, ours, dialled), (other, host, theirs, None)):
             role = two.candidate.role
-            self._feed(one, PeerJoined(mine, two.engine.me, role, kraken=True, dialled=address, zone=two.zone))
+            self.feed(one, PeerJoined(mine, two.engine.me, role, kraken=True, dialled=address, zone=two.zone))
         held = host.engine.held, other.engine.held
-        self._feed(host, PeerHas(ours, held[1]))
-        self._feed(other, PeerHas(theirs, held[0]))
+        self.feed(host, PeerHas(ours, held[1]))
+        self.feed(other, PeerHas(theirs, held[0]))
+        if self._ground is not None:
+            self._ground.shares[host.number].appetite_changed()
+            self._ground.shares[other.number].appetite_changed()
 
     def _part(self, wire: Wire) -> None:
         """The sender of `wire` ends the connection; the other side hears of it a latency later."""
@@ -457,13 +516,14 @@ class World:
         for each in (wire, back):
             each.open = False
             self.links.cut(each)
+            self._end_slot(each)
             del each.sender.wires[each.key]
             del each.sender.connected[each.receiver.number]
         self.clock.at(self.clock.now, self._left, wire)
         self.clock.at(self.clock.now + self.links.latency(), self._left, back)
 
     def _left(self, wire: Wire, _: Any) -> None:
-        self._feed(wire.sender, PeerLeft(wire.key))
+        self.feed(wire.sender, PeerLeft(wire.key))
 
     @staticmethod
     def _twin(wire: Wire) -> Wire:
@@ -488,8 +548,8 @@ class World:
             self._schedule(host, announces.Tick())
 
     def _answered(self, host: Host, reply: AnnounceReply) -> None:
-        self._schedule(host, announces.Answered((_SWARM,), reply.interval))
+        self._schedule(host, announces.Answered((self.swarm,), reply.interval))
         for named in reply.swarms:
             candidates = tuple(self._by_name[peer.host].candidate for peer in named.peers)
             if candidates:
-                self._feed(host, PeersOffered(candidates, named.crowd))
+                self.feed(host, PeersOffered(candidates, named.crowd))

@@ -54,6 +54,22 @@ def test_an_image_is_pulled_layer_by_layer() -> None:
         CliRunner().invoke(app, [*options, "--deaths", "1%"], catch_exceptions=False)
 
 
+def test_several_images_may_have_a_base_in_common(tmp_path: Path) -> None:
+    path = a_file(tmp_path, "hosts: 4\nlayers: 2MiB,512KiB,1MiB\nimages: 2\ncommon: 1\narrivals: 0s\n")
+
+    said = CliRunner().invoke(app, ["sim", "--scenario", str(path)], catch_exceptions=False)
+
+    assert said.exit_code == 0
+    assert said.output.splitlines()[:3] == [
+        "hosts             4, of which 0 never finished",
+        "images            2",
+        "layers            3 each, 1 of them in common",
+    ]
+    for options in (["--images", "2"], ["--common", "1"]):
+        with pytest.raises(BadConfig, match="give its --layers as well"):
+            CliRunner().invoke(app, ["sim", *options], catch_exceptions=False)
+
+
 def test_the_command_line_goes_before_the_file(tmp_path: Path) -> None:
     path = a_file(tmp_path, "hosts: 7\nblob: 1MiB\narrivals: 0s\ngraph: regular:2\n")
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kraken.core.pieces import PieceIndex
-from kraken.p2p.bitfield import everything, members
+from kraken.p2p.bitfield import between, everything, first_gap, members
 from kraken.p2p.picker import Availability, Picker, window_of
 
 
@@ -100,6 +100,38 @@ def test_readers_at_several_places_are_all_served() -> None:
     picks = {picker.pick(everything(100), [range(100), range(50, 100)], in_order=True) for _ in range(50)}
 
     assert picks == {0, 50}
+
+
+def test_of_several_readers_the_first_gets_half_of_the_picks_and_its_share_of_the_rest() -> None:
+    picker = Picker(window=25, rng=random.Random(1))
+    quarters = [range(at, at + 25) for at in (50, 0, 75, 25)]
+
+    picks = [picker.pick(everything(100), quarters, in_order=True) for _ in range(6000)]
+
+    assert set(picks) == {0, 25, 50, 75}
+    assert 3600 < picks.count(PieceIndex(0)) < 3900  # a half, and a quarter of the other
+    assert all(650 < picks.count(PieceIndex(at)) < 850 for at in (25, 50, 75))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_readers_of_four_quarters_leave_little_beyond_the_front_when_the_blob_is_nearly_here(seed: int) -> None:
+    picker = Picker(window=256, rng=random.Random(seed))
+    held, ends = 0, {at: at + 256 for at in (0, 256, 512, 768)}
+
+    for _ in range(round(0.95 * 1024)):
+        waiting = [range(first_gap(held >> at) + at, end) for at, end in ends.items()]
+        held |= 1 << picker.pick(everything(1024) & ~held, waiting, in_order=True)
+
+    assert first_gap(held) > 0.9 * 1024  # with equal shares it is a little less than a quarter
+
+
+def test_a_reader_for_whom_nothing_is_to_be_had_takes_no_turn() -> None:
+    picker = Picker(window=25, rng=random.Random(1))
+
+    picks = {picker.pick(between(40, 60), [range(25), range(50, 75)], in_order=True) for _ in range(50)}
+
+    assert picks == {50}
+    assert picker.pick(1 << 90, [range(25), range(50, 75)], in_order=True) == 90
 
 
 def test_a_lone_reader_gets_its_pieces_in_order() -> None:

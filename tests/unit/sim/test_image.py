@@ -8,7 +8,7 @@ import pytest
 
 from kraken.core.errors import Invalid
 from kraken.core.pieces import MIB
-from kraken.sim.image import Image
+from kraken.sim.image import ImageCrowd, ImageSet
 from kraken.sim.outcome import image_outcome
 from kraken.sim.scenario import Faults, Network, Scenario
 
@@ -25,10 +25,10 @@ INSTANT = Scenario(
 )
 
 
-def pulled(scenario: Scenario, at_once: int = 3) -> Image:
-    image = Image(scenario, LAYERS, at_once)
-    image.run()
-    return image
+def pulled(scenario: Scenario, at_once: int = 3, images: int = 1, common: int = 0) -> ImageCrowd:
+    crowd = ImageCrowd(scenario, ImageSet(LAYERS, at_once, images, common))
+    crowd.run()
+    return crowd
 
 
 @pytest.mark.parametrize("at_once", [2, 3, 4])
@@ -78,9 +78,87 @@ def test_the_figures_of_an_image_are_those_of_all_its_layers() -> None:
 )
 def test_what_is_not_modelled_is_refused(crowd: Scenario) -> None:
     with pytest.raises(Invalid):
-        Image(crowd, LAYERS, 3)
+        ImageCrowd(crowd, ImageSet(LAYERS))
 
 
 def test_an_image_has_layers() -> None:
     with pytest.raises(Invalid):
-        Image(CROWD, (), 3)
+        ImageSet(())
+    with pytest.raises(Invalid):
+        ImageSet(LAYERS, at_once=0)
+
+
+@pytest.mark.parametrize(("images", "common"), [(0, 0), (2, -1), (2, len(LAYERS))])
+def test_images_differ_in_a_layer_at_least(images: int, common: int) -> None:
+    with pytest.raises(Invalid, match="a layer of its own"):
+        ImageSet(LAYERS, images=images, common=common)
+
+
+def test_each_image_has_hosts_in_every_zone() -> None:
+    with pytest.raises(Invalid, match="6 hosts for 4 images in 2 zones"):
+        ImageCrowd(replace(CROWD, zones=2), ImageSet(LAYERS, images=4))
+    crowd = ImageCrowd(replace(CROWD, zones=2), ImageSet(LAYERS, images=3))
+
+    assert crowd.image_of == [0, 0, 1, 1, 2, 2]
+    for world in crowd.worlds:
+        assert [host.zone for host in world.agents] == ["zone-0", "zone-1"]
+
+
+def test_the_bytes_and_blobs_of_images_count_what_they_have_in_common_once() -> None:
+    images = ImageSet(LAYERS, images=3, common=2)
+
+    assert (images.size, images.stored) == (15 * MIB, (5 + 3 * 10) * MIB)
+    assert images.blobs == 2 + 3 * 2
+    assert ImageSet(LAYERS).stored == images.size
+    assert ImageSet(LAYERS).blobs == len(LAYERS)
+
+
+@pytest.mark.parametrize("common", [0, 2])
+def test_every_host_has_the_layers_of_its_image_and_no_byte_is_lost(common: int) -> None:
+    crowd = pulled(CROWD, images=3, common=common)
+    figures = image_outcome(crowd)
+
+    assert crowd.image_of == [0, 1, 2, 0, 1, 2]
+    assert [len(world.agents) for world in crowd.worlds] == [6] * common + [2] * 3 * (len(LAYERS) - common)
+    assert all(host.finished_at is not None for world in crowd.worlds for host in world.agents)
+    assert figures.unfinished == 0
+    tallies = [host.tally for world in crowd.worlds for host in world.hosts]
+    received = sum(it.received for it in tallies)
+    assert sum(it.sent for it in tallies) >= received
+    assert received - sum(it.duplicate for it in tallies) == CROWD.hosts * sum(LAYERS)
+    assert min(crowd.seconds()) >= sum(LAYERS) / LINK
+
+
+def test_images_share_the_uplinks_of_the_origins() -> None:
+    one, three = (pulled(replace(CROWD, origins=1, arrivals=0.0), images=images) for images in (1, 3))
+
+    assert max(three.seconds()) >= 3 * sum(LAYERS) / LINK  # the only origin sends each of three images once
+    assert max(three.seconds()) > max(one.seconds())
+
+
+def test_a_base_in_common_spares_the_origins_bytes_and_the_hosts_time() -> None:
+    apart, based = (pulled(CROWD, images=3, common=common) for common in (0, 3))
+    uploaded = [sum(host.tally.sent for world in crowd.worlds for host in world.origins) for crowd in (apart, based)]
+
+    assert uploaded[1] < uploaded[0]
+    assert sum(based.seconds()) < sum(apart.seconds())
+
+
+def test_the_figures_of_several_images_tell_them_apart() -> None:
+    crowd = pulled(CROWD, images=2, common=1)
+    figures = image_outcome(crowd)
+
+    assert (figures.images, figures.layers, figures.common_layers) == (2, 4, 1)
+    assert figures.ideal_seconds == sum(LAYERS) / LINK
+    assert len(figures.p50_by_image) == 2
+    assert sorted(crowd.seconds(0) + crowd.seconds(1)) == sorted(crowd.seconds())
+    assert 1.0 <= figures.origin_copies_total < 3
+
+
+@pytest.mark.parametrize("images", [1, 3])
+def test_one_seed_gives_one_digest(images: int) -> None:
+    first, again, other = (
+        image_outcome(pulled(replace(CROWD, seed=seed), images=images, common=1)).digest for seed in (1, 1, 2)
+    )
+
+    assert first == again != other
