@@ -52,6 +52,14 @@ def test_every_live_host_finishes_although_some_die_dawdle_and_lie(seed: int) ->
     assert figures(crowd).dead == 1
 
 
+@pytest.mark.parametrize("seed", [1, 2])
+def test_who_dies_or_dawdles_costs_the_others_little(seed: int) -> None:
+    crowd = figures(Scenario(hosts=100, blob=GIB, arrivals=0.2, faults=Faults(deaths=0.01, stragglers=0.01), seed=seed))
+
+    assert crowd.p50 >= 0.93
+    assert crowd.p99 >= 0.88
+
+
 def test_liars_cost_honest_hosts_less_than_a_tenth_of_their_speed() -> None:
     crowd = replace(QUICK, hosts=40)
     among_liars = figures(replace(crowd, faults=Faults(liars=2)))

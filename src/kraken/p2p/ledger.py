@@ -18,6 +18,10 @@ _UNKNOWN_SECONDS = 1.0
 """Before the first piece has come, no request is late sooner: a slow link is not to be taken for dead peers."""
 
 
+_HURRIED_FACTOR = 2.0
+"""What is outstanding at the end of a download is late after this many times the usual time, whatever the floor."""
+
+
 @dataclass(frozen=True, slots=True)
 class Overdue:
     """A request that took too long. It stays outstanding: the piece may still come."""
@@ -37,8 +41,8 @@ class RequestLedger:
     """Outstanding requests of one swarm.
 
     A request is late after max(floor, factor x median of the recent request-to-piece times), which
-    doubles with each expiry since the last piece came; before any piece came the floor is a second at least. All
-    times are seconds.
+    doubles with each expiry since the last piece came; before any piece came the floor is a second at least. Once
+    there is nothing else to wait for, it is late sooner. All times are seconds.
     """
 
     def __init__(self, floor: float, factor: float) -> None:
@@ -49,6 +53,7 @@ class RequestLedger:
         self._took: deque[float] = deque()
         self._sorted: list[float] = []  # the same
         self._patience = 1.0
+        self._hurried = False
         self._deadlines: list[tuple[float, int, _Request]] = []  # a heap; entries may be outdated
         self._sequence = 0
         self.counts: dict[PeerKey, int] = {}
@@ -72,6 +77,8 @@ class RequestLedger:
         usual = self.usual
         if usual is None:
             return max(self._floor, _UNKNOWN_SECONDS) * self._patience
+        if self._hurried:
+            return usual * _HURRIED_FACTOR * self._patience
         return max(self._floor, usual * self._factor) * self._patience
 
     def count(self, peer: PeerKey) -> int:
@@ -141,6 +148,18 @@ class RequestLedger:
             if self._askers[each.piece] == 1:
                 self.late |= 1 << each.piece
         return overdue
+
+    def hurry(self, hurried: bool) -> None:
+        """Whether there is nothing to wait for but what is outstanding, of which each piece then holds up the end."""
+        if hurried is self._hurried or (hurried and self.usual is None):
+            return
+        self._hurried = hurried
+        for requests in self._by_peer.values() if hurried else ():
+            for request in requests.values():
+                sooner = request.asked_at + self.timeout
+                if sooner < request.deadline:
+                    request.deadline = sooner
+                    self._watch(request)
 
     def next_deadline(self) -> float | None:
         """When the next request will be late; None without requests."""

@@ -6,8 +6,8 @@ actions. Invariants, whatever the order of events:
 
 - a piece is asked of one peer at a time, and of one more only when the first is late;
 - no more than `requests_per_peer` pieces are asked of a peer, or one more while queues are long;
-- no more than `requests_total` are asked of all agents together, or in proportion as many more as there are more
-  connections, or longer queues, than usual;
+- no more than `requests_total` are asked of all agents together that are not slow, or in proportion as many more as
+  there are more connections, or longer queues, than usual;
 - no more are asked of anybody than the allowance, if there is one, except those that were before it was lowered;
 - a piece that is held is never asked for, and a piece that nobody sent is never held.
 """
@@ -195,6 +195,7 @@ class Swarm:
         self._rested_at = _FOREVER  # when the first of the resting peers may be asked again
         self._origins: set[PeerKey] = set()  # connected ones
         self._far: set[PeerKey] = set()  # connected agents of other zones
+        self._slow: set[PeerKey] = set()  # connected agents that are late, or far slower than most pieces come
         self._waiting = 0  # requests that wait at all neighbours together, as far as they said
         self._share: int | None = None
         self._suggestions = Suggestions(held, lot) if lot is not None else None
@@ -304,6 +305,7 @@ class Swarm:
         self._picker.availability.lost(neighbour.pieces)
         self._origins.discard(event.peer)
         self._far.discard(event.peer)
+        self._slow.discard(event.peer)
         self._waiting -= neighbour.waiting
         self._share = None
         if self._suggestions is not None:
@@ -446,6 +448,10 @@ class Swarm:
         if neighbour is not None and took is not None:
             neighbour.heard_at, neighbour.late = now, False
             neighbour.pace = took if neighbour.pace is None else 0.75 * neighbour.pace + 0.25 * took
+            if neighbour.role is Role.AGENT and neighbour.pace > _SLOW * (self._ledger.usual or took):
+                self._slow.add(peer)
+            else:
+                self._slow.discard(peer)
 
     def _piece_corrupt(self, event: PieceCorrupt, now: float) -> None:
         self._ledger.withdrawn(event.peer, event.piece)
@@ -522,6 +528,8 @@ class Swarm:
     def _peer_is_late(self, peer: PeerKey, now: float) -> None:
         neighbour = self.neighbours[peer]
         neighbour.late = True
+        if neighbour.role is Role.AGENT:
+            self._slow.add(peer)
         if now - neighbour.heard_at >= self.settings.silent_seconds and neighbour.rest_until < _FOREVER:
             neighbour.rest_until = _FOREVER
             self._actions.append(ClosePeer(peer, "silent"))
@@ -608,12 +616,13 @@ class Swarm:
 
         Who has many connections, or whose peers have long queues, is in the thick of a crowd: its requests wait the
         longest, and with as many as the others it would get less than they do. Those at origins, which wait longer
-        still, are not counted.
+        still, are not counted, nor are those at agents that are slow or dead: they would stand in the way of others.
         """
         connections, usual = len(self.neighbours), 2 * self.settings.dial
         most = self._at_agents * max(connections, usual, min(self._queue() + 1, self.settings.accept)) // usual
-        if self._origins:
-            most += sum(map(self._ledger.count, self._origins))
+        for uncounted in (self._origins, self._slow):
+            if uncounted:
+                most += sum(map(self._ledger.count, uncounted))
         return most
 
     def _queue(self) -> int:
@@ -640,6 +649,7 @@ class Swarm:
         most = self._most_of_each()
         room = self._room() if at_most is None else at_most
         free = self._all & ~self.held & ~ledger.outstanding
+        ledger.hurry(self._in_bulk and not free)
         late = ledger.late & ~self.held
         queue = self._worth_asking(peers, [free & ~each | late for each in spared], most)
         if not queue:

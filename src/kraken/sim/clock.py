@@ -33,7 +33,8 @@ class VirtualClock:
         self._stopped = True
 
     def run(self, until: float) -> None:
-        """Let time pass until nothing is planned any more, `until` has come, or somebody calls `stop`."""
+        """Let time pass until nothing is planned any more, `until` has come, or somebody calls `stop`; again goes on."""
+        self._stopped = False
         queue, pop = self._queue, heapq.heappop
         while queue and not self._stopped and queue[0][0] <= until:
             self.now, _, call, one, two = pop(queue)

@@ -75,6 +75,7 @@ class Tally:
 
     sent: int = 0  # bytes of pieces, as all here
     crossed: int = 0  # of what was sent, what has come to another zone
+    lost: int = 0  # of what was sent, what came when the connection had ended
     received: int = 0
     duplicate: int = 0
     haves: int = 0  # messages sent, as the rest

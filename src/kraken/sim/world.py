@@ -410,9 +410,10 @@ class World:
 
     def piece_received(self, wire: Wire, piece: PieceIndex) -> None:
         host = wire.receiver
-        if not wire.open or host.dead:
-            return
         size = self.pieces.size(piece)
+        if not wire.open or host.dead:
+            wire.sender.tally.lost += size
+            return
         host.tally.received += size
         if piece in wire.unwanted or host.engine.held >> piece & 1:
             host.tally.duplicate += size

@@ -125,6 +125,13 @@ class AnyAsking(RuleBasedStateMachine):
         self.asked = {each: at for each, at in self.asked.items() if each[0] != peer}
         self.overdue &= self.asked.keys()
 
+    @rule(hurried=st.booleans())
+    def hurry(self, hurried: bool) -> None:
+        before = self.ledger.next_deadline()
+        self.ledger.hurry(hurried)
+        after = self.ledger.next_deadline()
+        assert before is after is None or (before is not None and after is not None and after <= before)
+
     @rule(seconds=st.floats(0, 3))
     def wait(self, seconds: float) -> None:
         self.now += seconds

@@ -54,6 +54,23 @@ def test_a_piece_is_late_only_while_all_who_were_asked_for_it_are() -> None:
     assert ledger.askers(ONE) == [ANNA, BERT]
 
 
+def test_at_the_end_a_request_is_late_after_twice_the_usual_time_whatever_the_floor() -> None:
+    ledger = a_ledger()
+    ledger.hurry(True)
+    ledger.asked(ANNA, ZERO, now=0.0)
+    assert ledger.next_deadline() == 1.0, "nobody knows yet what is usual"
+    ledger.arrived(ANNA, ZERO, now=0.1)
+    ledger.asked(ANNA, ONE, now=5.0)
+
+    ledger.hurry(True)
+
+    assert ledger.next_deadline() == 5.2
+    assert ledger.expire(now=5.2) == [Overdue(ANNA, ONE)]
+    ledger.hurry(False)
+    ledger.asked(BERT, ZERO, now=6.0)
+    assert ledger.next_deadline() == 5.2 + 2 * 0.2, "what is late already is not late later than it was to be"
+
+
 def test_who_leaves_owes_nothing_any_more() -> None:
     ledger = a_ledger()
     ledger.asked(ANNA, ZERO, now=0.0)
