@@ -33,7 +33,7 @@ class VirtualClock:
         self._stopped = True
 
     def run(self, until: float) -> None:
-        """Let time pass until nothing is planned any more, `until` has come, or somebody calls `stop`; again goes on."""
+        """Let time pass until nothing is planned any more, `until` has come, or somebody calls `stop`. It may go on."""
         self._stopped = False
         queue, pop = self._queue, heapq.heappop
         while queue and not self._stopped and queue[0][0] <= until:
