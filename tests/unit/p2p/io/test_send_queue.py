@@ -30,11 +30,9 @@ def drain(queue: SendQueue, rate: float, times: int) -> None:
 
 @pytest.mark.parametrize(
     ("rate", "limit"),
-    [(20e3, 32 * KIB), (1e6, 32 * KIB), (15e6, 512 * KIB), (125e6, 4 * MIB), (1e9, 4 * MIB)],
+    [(20e3, 32 * KIB), (1e6, 128 * KIB), (15e6, 2 * MIB), (125e6, 4 * MIB), (1e9, 4 * MIB)],
 )
-def test_the_queue_is_what_a_link_takes_in_ten_milliseconds_to_a_fifth_of_a_second(
-    sock: socket.socket, rate: float, limit: int
-) -> None:
+def test_the_queue_is_what_a_link_takes_in_a_moment(sock: socket.socket, rate: float, limit: int) -> None:
     queue = SendQueue(sock)
 
     drain(queue, rate, times=20)
