@@ -159,6 +159,14 @@ class Turns(Generic[T]):
             self._ranks[waiting.rank].remove(waiting.swarm, ticket)
         return self._fill()
 
+    def drop_waiting(self) -> list[T]:
+        """Nobody waits any longer, and no place is free by that. Returns: those that did."""
+        dropped = list(self._waiting)
+        for ticket in dropped:
+            waiting = self._waiting.pop(ticket)
+            self._ranks[waiting.rank].remove(waiting.swarm, ticket)
+        return dropped
+
     def is_waiting(self, ticket: T) -> bool:
         """Whether the ticket has asked, and has not got its place yet."""
         return ticket in self._waiting

@@ -32,7 +32,6 @@ class WriteTurns:
     def __init__(self, places: int) -> None:
         """Args: places, how many may write at once."""
         self._turns = Turns[Write](places)
-        self._waiting: set[Write] = set()
         self._under_way: set[asyncio.Future[bool]] = set()
 
     @property
@@ -42,14 +41,11 @@ class WriteTurns:
 
     def add(self, write: Write, swarm: SwarmId, rank: int, size: int) -> None:
         """Have a piece written when its turn comes, perhaps at once. Args: as of `Turns.asked`."""
-        self._waiting.add(write)
         self._begin(self._turns.asked(write, swarm, rank, size))
 
     async def close(self) -> None:
         """Drop what waits, and wait until what has begun has ended."""
-        dropped, self._waiting = self._waiting, set()
-        for write in dropped:
-            self._turns.ended(write)
+        for write in self._turns.drop_waiting():
             outcome: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
             outcome.cancel()
             write.ended(outcome)
@@ -58,7 +54,6 @@ class WriteTurns:
 
     def _begin(self, writes: list[Write]) -> None:
         for write in writes:
-            self._waiting.remove(write)
             outcome = write.begin()
             self._under_way.add(outcome)
             outcome.add_done_callback(partial(self._ended, write))
