@@ -184,7 +184,7 @@ class PlainTransport:
             if burst is None:
                 return False
             head = data = 0
-            reason, blocked = "", False
+            reason = ""
             try:
                 if burst.head:
                     head = self._sock.send(burst.head, socket.MSG_MORE if burst.length else 0)
@@ -192,11 +192,11 @@ class PlainTransport:
                     data = os.sendfile(self._sock.fileno(), burst.fd, burst.offset, burst.length)
                     reason = "" if data else FILE_TOO_SHORT
             except (BlockingIOError, InterruptedError):
-                blocked = True
+                pass
             except OSError as error:
                 reason = error.strerror or str(error)
-            if not reason and head + data < len(burst.head) + burst.length:
-                blocked = True  # it took a part: to ask at once for more only costs a call
+            # Even if it took a part: to ask at once for more only costs a call.
+            blocked = not reason and head + data < len(burst.head) + burst.length
             user.sent(head, data, finished=True)
             if reason:
                 user.failed(reason)
