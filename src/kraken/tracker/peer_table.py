@@ -184,7 +184,7 @@ class PeerTable(Generic[Ticket]):
     def _hand_out(
         self, asked: SwarmAnnounce, choices: OriginChoices, event: AnnounceArrived[Ticket], roster: Roster | None
     ) -> Sequence[bytes]:
-        """Random peers, and a few origins among them at a random place, so that few lists begin with them."""
+        """Peers, and a few origins among them at a random place, so that few lists begin with them."""
         if asked.left or not asked.want:
             return ()
         settings, random = self._settings, self._rng.random
@@ -194,9 +194,9 @@ class PeerTable(Generic[Ticket]):
             if count > settings.peers:
                 count = settings.peers
             if event.zone:
-                dealt = roster.deal_near(count, event.peer, event.zone, settings.crossing)
+                dealt = roster.introduce_near(count, event.peer, event.zone, settings.crossing)
             else:
-                dealt = roster.deal(count, event.peer)
+                dealt = roster.introduce(count, event.peer)
         if choices and event.role is _AGENT:
             some = choices[floor(random() * len(choices))]
             for origin in some:

@@ -4,7 +4,8 @@ Who joins takes a random place, and who had it moves to the end; when one leaves
 hand-out needs neither search nor draw: peers at equal distances, from a random place on, are a random sample. A peer is
 known by what others are told of it, which is kept encoded, because a crowd hears of the same ones over and over. What
 an announce touches stands in columns, apart from the rest: in a crowd none of it is in the processor's cache. The peers
-of each zone that has a name are listed once more, in such an order of their own.
+of each zone that has a name are listed once more, in such an order of their own. Who has just joined is introduced to
+some who joined together with it as well.
 """
 
 from __future__ import annotations
@@ -17,6 +18,10 @@ from math import floor
 import msgspec
 
 from kraken.core.peers import Role
+from kraken.tracker.arrivals import Arrivals
+
+_TOGETHER = 0.4
+"""The part of its introductions, for who has just joined, that are to peers who joined when it did."""
 
 
 class Listed(msgspec.Struct, frozen=True, gc=False):
@@ -31,10 +36,11 @@ class Listed(msgspec.Struct, frozen=True, gc=False):
 class Deck:
     """Peers in an order that is random at every moment: `peers`, and in `places` where each of them is. To be read."""
 
-    __slots__ = ("_rng", "peers", "places")
+    __slots__ = ("_arrivals", "_rng", "peers", "places")
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
+        self._arrivals = Arrivals(rng)
         self.peers: list[bytes] = []
         self.places: dict[bytes, int] = {}
 
@@ -65,6 +71,15 @@ class Deck:
         del dealt[count:]
         return dealt
 
+    def introduce(self, count: int, asking: bytes) -> list[bytes]:
+        """At most `count` peers for the one that asks: random ones, and if it is new, some that joined with it."""
+        dealt = self.deal(count, asking)
+        if len(dealt) == count:  # else everybody is among them
+            together = self._arrivals.together(floor(count * _TOGETHER), asking)
+            if together:
+                dealt = [*together, *(peer for peer in dealt if peer not in together)][:count]
+        return dealt
+
 
 class ZonePeers(Deck):
     """The peers of one zone."""
@@ -77,11 +92,13 @@ class ZonePeers(Deck):
         self.peers.append(peer)
         self._put(self.peers[place], end)
         self._put(peer, place)
+        self._arrivals.add(peer)
 
     def remove(self, peer: bytes) -> None:
         """Take away one that is here."""
         self._put(self.peers[-1], self.places[peer])
         del self.places[peer], self.peers[-1]
+        self._arrivals.remove(peer)
 
     def _put(self, peer: bytes, place: int) -> None:
         self.peers[place] = peer
@@ -136,6 +153,7 @@ class Roster(Deck):
         self.peers[place], self._listed[place] = peer, listed
         self._expires[place], self._complete[place] = expires, complete
         self.places[peer] = place
+        self._arrivals.add(peer)
         self.crowd += not complete
         if listed.zone:
             self._zones.setdefault(listed.zone, ZonePeers(self._rng)).add(peer)
@@ -151,21 +169,22 @@ class Roster(Deck):
                 del self._zones[zone]
         self._copy(len(self.peers) - 1, place)
         del self.places[peer], self.peers[-1], self._listed[-1], self._expires[-1], self._complete[-1]
+        self._arrivals.remove(peer)
 
     def expires(self, peer: bytes, number: int) -> float | None:
         """When a peer will have been silent for too long; None when it is no longer the one of that number."""
         place = self.places.get(peer)
         return None if place is None or self._listed[place].number != number else self._expires[place]
 
-    def deal_near(self, count: int, asking: bytes, zone: str, crossing: int) -> list[bytes]:
+    def introduce_near(self, count: int, asking: bytes, zone: str, crossing: int) -> list[bytes]:
         """The same for one in a zone: at most `crossing` are of elsewhere, as long as there are enough others."""
-        dealt = self.deal(count, asking)
+        dealt = self.introduce(count, asking)
         near = self._zones.get(zone)
         if near is None or len(near.peers) == len(self.peers):
             return dealt
         far = [peer for peer in dealt if peer not in near.places]
         if len(far) > crossing:
-            dealt = near.deal(count - crossing, asking)
+            dealt = near.introduce(count - crossing, asking)
             far = self._rng.sample(far, min(count - len(dealt), len(far)))
             place = floor(self._rng.random() * (len(dealt) + 1))
             dealt[place:place] = far

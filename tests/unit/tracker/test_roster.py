@@ -23,15 +23,31 @@ def a_roster(size: int, seed: int = 1) -> Roster:
     return roster
 
 
-@given(size=st.integers(0, 60), count=st.integers(0, 70), asking=st.integers(0, 70), seed=st.integers(0, 9))
+@given(
+    size=st.integers(0, 200),
+    count=st.integers(0, 70),
+    asking=st.integers(0, 210),
+    seed=st.integers(0, 9),
+    new=st.booleans(),
+)
 def test_so_many_different_peers_are_dealt_as_there_are_but_not_the_one_that_asks(
-    size: int, count: int, asking: int, seed: int
+    size: int, count: int, asking: int, seed: int, new: bool
 ) -> None:
-    dealt = a_roster(size, seed).deal(count, b"peer %d" % asking)
+    roster = a_roster(size, seed)
+    dealt = (roster.introduce if new else roster.deal)(count, b"peer %d" % asking)
 
     others = {b"peer %d" % number for number in range(size)} - {b"peer %d" % asking}
     assert len(dealt) == len(set(dealt)) == min(count, len(others))
     assert set(dealt) <= others
+
+
+def test_who_has_just_joined_meets_mostly_random_peers_and_some_who_joined_with_it() -> None:
+    roster = a_roster(1600)
+    met = [roster.introduce(20, b"peer 1500") for _ in range(500)]
+
+    near = sum(abs(int(peer.split()[1]) - 1500) <= 100 for peers in met for peer in peers) / 500
+    assert 7.5 < near < 10.5  # eight, and an eighth of the other twelve
+    assert all(len(set(peers)) == 20 for peers in met)
 
 
 def test_everybody_is_dealt_equally_often_in_every_place_whenever_it_came() -> None:
@@ -61,7 +77,7 @@ def test_a_zone_is_dealt_its_own_peers_and_few_others_as_long_as_there_are_enoug
     near = {b"peer %d" % number for number, zone in enumerate(zones) if zone == "east"} - {b"peer %d" % asking}
     others = {b"peer %d" % number for number in range(len(zones))} - {b"peer %d" % asking}
 
-    dealt = roster.deal_near(count, b"peer %d" % asking, "east", crossing)
+    dealt = roster.introduce_near(count, b"peer %d" % asking, "east", crossing)
 
     assert len(dealt) == len(set(dealt)) == min(count, len(others))
     assert set(dealt) <= others
@@ -74,7 +90,7 @@ def test_everybody_of_a_zone_is_dealt_equally_often_and_so_is_everybody_else() -
     for number in range(120):
         zone = ("east", "west", "north")[number % 3]
         roster.add(b"peer %d" % number, Listed(number, 0.0, Role.AGENT, zone), 30.0, complete=False)
-    dealt = Counter(peer for _ in range(10_000) for peer in roster.deal_near(10, b"a stranger", "east", 2))
+    dealt = Counter(peer for _ in range(10_000) for peer in roster.introduce_near(10, b"a stranger", "east", 2))
 
     east = [dealt[b"peer %d" % number] for number in range(0, 120, 3)]
     rest = [dealt[b"peer %d" % number] for number in range(120) if number % 3]
@@ -149,7 +165,7 @@ class AnyChanges(RuleBasedStateMachine):
         assert set(self.roster.deal(20, b"a stranger")) == set(self.model)
         for zone in ("zone 0", "zone 1", "zone 2"):
             here = {peer for peer, (said, _, _) in self.model.items() if said.zone == zone}
-            assert set(self.roster.deal_near(len(here), b"a stranger", zone, crossing=0)) == here
+            assert set(self.roster.introduce_near(len(here), b"a stranger", zone, crossing=0)) == here
 
 
 TestAnyChanges = AnyChanges.TestCase
