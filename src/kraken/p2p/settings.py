@@ -154,8 +154,9 @@ class SwarmSettings:
         low=1,
         high=256,
         meaning="Pieces asked of all agents at once; in proportion more by a host with more than twice `dial` "
-        "connections, or whose peers have longer queues than that. Without a cap p99 falls from 0.95 to 0.78, for an "
-        "early host parks dozens of pieces behind the few peers it knows; with the same cap for all to 0.85.",
+        "connections, and up to half as many more by one that does not get ahead of its neighbours. Without a cap p99 "
+        "falls from 0.95 to 0.78, for an early host parks dozens of pieces behind the few peers it knows; with one "
+        "cap for all, to 0.85.",
     )
     upload_slots: int = setting(
         8,

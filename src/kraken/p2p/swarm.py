@@ -6,8 +6,8 @@ actions. Invariants, whatever the order of events:
 
 - a piece is asked of one peer at a time, and of one more only when the first is late;
 - no more than `requests_per_peer` pieces are asked of a peer, or one more while queues are long;
-- no more than `requests_total` are asked of all agents together that are not slow, or in proportion as many more as
-  there are more connections, or longer queues, than usual;
+- no more than `requests_total` are asked of all agents together that are not slow; in proportion more with more
+  connections than usual, and to keep up with the agents around half as many more, up to what `accept` connections give;
 - no more are asked of anybody than the allowance, if there is one, except those that were before it was lowered;
 - a piece that is held is never asked for, and a piece that nobody sent is never held.
 """
@@ -56,6 +56,7 @@ from kraken.p2p.events import (
     Tick,
     WithdrawAsk,
 )
+from kraken.p2p.keeping_up import KeepingUp
 from kraken.p2p.ledger import PeerKey, RequestLedger
 from kraken.p2p.picker import Picker, largest_window_of, window_of
 from kraken.p2p.settings import SwarmSettings
@@ -196,6 +197,7 @@ class Swarm:
         self._origins: set[PeerKey] = set()  # connected ones
         self._far: set[PeerKey] = set()  # connected agents of other zones
         self._slow: set[PeerKey] = set()  # connected agents that are late, or far slower than most pieces come
+        self._keeping_up = KeepingUp(settings.requests_total // 2)
         self._waiting = 0  # requests that wait at all neighbours together, as far as they said
         self._share: int | None = None
         self._suggestions = Suggestions(held, lot) if lot is not None else None
@@ -354,6 +356,8 @@ class Swarm:
         if neighbour is None:
             return
         new = event.pieces & ~neighbour.pieces
+        if neighbour.pieces and neighbour.role is Role.AGENT:  # else that is what it had before
+            self._keeping_up.neighbour_gained(new.bit_count())
         neighbour.pieces |= new
         self._picker.availability.gained(new)
         if event.waiting is not None:
@@ -393,7 +397,9 @@ class Swarm:
             self._suggestions.asked(event.peer, event.span.piece)
             self._suggest(self._suggestions)
         if self.held >> event.span.piece & 1:
-            self._actions += self._uploads.requested(event.peer, event.span)
+            neighbour = self.neighbours.get(event.peer)
+            has_nothing = neighbour is not None and not neighbour.pieces
+            self._actions += self._uploads.requested(event.peer, event.span, has_nothing=has_nothing)
         else:
             self._actions.append(RejectSpan(event.peer, event.span))
 
@@ -422,6 +428,7 @@ class Swarm:
         if not self.held >> event.piece & 1:
             self.held |= 1 << event.piece
             self._outbox.pieces |= 1 << event.piece
+            self._keeping_up.gained(self._agents)
             if self._outbox.flush_at is None:
                 self._outbox.flush_at = now + self._gathering()
             if not self._looked_again:
@@ -614,12 +621,15 @@ class Swarm:
     def _most(self) -> int:
         """How many requests may be outstanding, as far as this swarm is concerned.
 
-        Who has many connections, or whose peers have long queues, is in the thick of a crowd: its requests wait the
-        longest, and with as many as the others it would get less than they do. Those at origins, which wait longer
-        still, are not counted, nor are those at agents that are slow or dead: they would stand in the way of others.
+        Who has many connections is in the thick of a crowd: its requests wait the longest, and with as many as the
+        others it would get less than they do. Who falls behind all the same has some more, up to as many as with all
+        connections. Those at origins, which wait longer still, are not counted, nor are those at agents that are slow
+        or dead: they would stand in the way of others.
         """
-        connections, usual = len(self.neighbours), 2 * self.settings.dial
-        most = self._at_agents * max(connections, usual, min(self._queue() + 1, self.settings.accept)) // usual
+        connections, usual, accept = len(self.neighbours), 2 * self.settings.dial, self.settings.accept
+        most = self._at_agents * max(connections, usual) // usual
+        if self._in_bulk:
+            most = max(most, min(most + self._keeping_up.more, self._at_agents * accept // usual))
         for uncounted in (self._origins, self._slow):
             if uncounted:
                 most += sum(map(self._ledger.count, uncounted))

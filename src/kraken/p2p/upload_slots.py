@@ -1,8 +1,9 @@
 """Which of the requests of other peers are served now, which wait, and which are turned down.
 
-First come first served into a fixed number of slots, one for a peer at a time. A peer that asks for
-more than a few at once is told no at once, so that it asks elsewhere: a queue here would only hide from
-it that others are free.
+First come first served into a fixed number of slots, one for a peer at a time. Only the first request of a newcomer,
+a peer that has nothing yet, goes before all others: what it gets it can give on, and until then its link idles. Who
+asks for more than a few at once is told no at once, so that it asks elsewhere: a queue here would only hide from it
+that others are free.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ class UploadSlots:
         self._slots = slots
         self._bytes_per_peer = bytes_per_peer
         self._requests_per_peer = requests_per_peer
+        self._newcomers: deque[tuple[PeerKey, BlockSpan]] = deque()
         self._queue: deque[tuple[PeerKey, BlockSpan]] = deque()
         self._active: dict[PeerKey, BlockSpan] = {}
         self._owed: dict[PeerKey, list[int]] = {}
@@ -54,21 +56,23 @@ class UploadSlots:
     @property
     def waiting(self) -> int:
         """Requests not yet sent in full: what we tell peers about how busy we are."""
-        return len(self._queue) + len(self._active)
+        return len(self._newcomers) + len(self._queue) + len(self._active)
 
-    def requested(self, peer: PeerKey, span: BlockSpan) -> list[SendSpan | RejectSpan]:
-        """A peer asks. Returns: what is to be done at once."""
+    def requested(self, peer: PeerKey, span: BlockSpan, *, has_nothing: bool = False) -> list[SendSpan | RejectSpan]:
+        """A peer asks. Args: has_nothing, whether it told of no piece yet. Returns: what is to be done at once."""
+        queue = self._newcomers if has_nothing and peer not in self._owed else self._queue
         owed = self._owed.setdefault(peer, [])
         if len(owed) >= self._requests_per_peer and sum(owed) + span.length > self._bytes_per_peer:
             return [RejectSpan(peer, span)]
         owed.append(span.length)
-        self._queue.append((peer, span))
+        queue.append((peer, span))
         return [*self._fill()]
 
     def withdrawn(self, peer: PeerKey, span: BlockSpan) -> list[SendSpan | RejectSpan]:
         """A peer no longer wants it. What is already being sent goes on (BEP 6: each request is answered)."""
+        queue = self._newcomers if (peer, span) in self._newcomers else self._queue
         try:
-            self._queue.remove((peer, span))
+            queue.remove((peer, span))
         except ValueError:
             return []
         self._owed[peer].remove(span.length)
@@ -85,18 +89,24 @@ class UploadSlots:
         """The peer is gone. Returns: what is sent next."""
         self._active.pop(peer, None)
         self._owed.pop(peer, None)
+        self._newcomers = deque(item for item in self._newcomers if item[0] != peer)
         self._queue = deque(item for item in self._queue if item[0] != peer)
         return self._fill()
 
     def _fill(self) -> list[SendSpan]:
         started: list[SendSpan] = []
+        while self._newcomers and len(self._active) < self._slots:
+            started.append(self._start(*self._newcomers.popleft()))  # its first request, so nothing is sent to it yet
         passed_over: list[tuple[PeerKey, BlockSpan]] = []
         while self._queue and len(self._active) < self._slots:
             peer, span = self._queue.popleft()
             if peer in self._active:
                 passed_over.append((peer, span))
-                continue
-            self._active[peer] = span
-            started.append(SendSpan(peer, span))
+            else:
+                started.append(self._start(peer, span))
         self._queue.extendleft(reversed(passed_over))
         return started
+
+    def _start(self, peer: PeerKey, span: BlockSpan) -> SendSpan:
+        self._active[peer] = span
+        return SendSpan(peer, span)

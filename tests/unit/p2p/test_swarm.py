@@ -100,14 +100,34 @@ def test_who_has_more_connections_than_most_may_ask_for_more_pieces_in_proportio
     assert [len(asked(actions)) for actions in requests] == [2] * 8 + [0] * 8 + [1] * 4
 
 
-@pytest.mark.parametrize(("waiting", "in_all"), [(15, 16), (16, 17), (19, 20), (23, 24), (99, 24)])
-def test_who_has_peers_with_long_queues_may_ask_for_more_pieces(waiting: int, in_all: int) -> None:
+@pytest.mark.parametrize(("theirs", "in_all"), [(8, 18), (7, 16)])
+def test_who_gains_no_more_than_its_neighbours_asks_for_more_pieces(theirs: int, in_all: int) -> None:
     swarm = a_swarm()
-    for key in range(1, 9):
-        joined(swarm, PeerKey(key), everything(COUNT))
-        swarm.handle(PeerHas(PeerKey(key), 0, waiting=waiting), 0.0)
+    lacking = everything(16) << COUNT - 16
+    keys = [PeerKey(key) for key in range(1, 11)]
+    for key in keys:
+        joined(swarm, key, everything(COUNT) & ~lacking)
+    pipeline = asked([*swarm.handle(DemandChanged(wanted=True), 0.0)])
 
-    assert len(asked([*swarm.handle(DemandChanged(wanted=True), 0.0)])) == in_all
+    for gained in (everything(theirs) << COUNT - 16, everything(theirs) << COUNT - 8):
+        for key in keys:
+            swarm.handle(PeerHas(key, gained), 0.0)
+        for _ in range(8):
+            peer, piece = pipeline.pop(0)
+            pipeline += asked([*swarm.handle(PieceVerified(peer, PieceIndex(piece)), 0.0)])
+
+    assert swarm.requested == in_all
+
+
+def test_a_peer_that_has_nothing_yet_is_sent_its_first_piece_before_others() -> None:
+    swarm = a_swarm(held=everything(COUNT))
+    joined(swarm, ANNA, 0)
+    for key in range(10, 20):
+        joined(swarm, PeerKey(key), 1)
+        swarm.handle(SpanRequested(PeerKey(key), BlockSpan(PieceIndex(1), 0, 1)), 0.0)
+    swarm.handle(SpanRequested(ANNA, BlockSpan(PieceIndex(2), 0, 1)), 0.0)
+
+    assert swarm.handle(SpanSent(PeerKey(10)), 0.0) == [SendSpan(ANNA, BlockSpan(PieceIndex(2), 0, 1))]
 
 
 @pytest.mark.parametrize(("waiting", "at_once"), [(8, 2), (9, 3)])

@@ -61,3 +61,39 @@ def test_who_leaves_makes_room() -> None:
 
     assert slots.left(ANNA) == [SendSpan(BERT, span(2))]
     assert slots.waiting == 1
+
+
+def test_the_first_request_of_who_has_nothing_goes_before_all_others_and_its_second_does_not() -> None:
+    slots = UploadSlots(1, bytes_per_peer=200, requests_per_peer=2)
+    slots.requested(ANNA, span(0))
+    slots.requested(BERT, span(1))
+    slots.requested(CARL, span(2), has_nothing=True)
+    slots.requested(CARL, span(3), has_nothing=True)
+
+    assert slots.waiting == 4
+    assert slots.sent(ANNA) == [SendSpan(CARL, span(2))]
+    assert slots.sent(CARL) == [SendSpan(BERT, span(1))]
+    assert slots.sent(BERT) == [SendSpan(CARL, span(3))]
+
+
+def test_who_asks_again_having_nothing_still_has_had_its_turn() -> None:
+    slots = UploadSlots(1, bytes_per_peer=200, requests_per_peer=2)
+    slots.requested(CARL, span(2), has_nothing=True)
+    slots.requested(ANNA, span(0))
+    slots.sent(CARL)
+    slots.requested(BERT, span(1))
+    slots.requested(CARL, span(3), has_nothing=True)
+
+    assert slots.sent(ANNA) == [SendSpan(BERT, span(1))]
+
+
+def test_a_newcomer_may_withdraw_and_leave_like_anybody() -> None:
+    slots = UploadSlots(1, bytes_per_peer=200, requests_per_peer=2)
+    slots.requested(ANNA, span(0))
+    slots.requested(BERT, span(1), has_nothing=True)
+    slots.requested(CARL, span(2), has_nothing=True)
+
+    assert slots.withdrawn(BERT, span(1)) == [RejectSpan(BERT, span(1))]
+    assert slots.left(CARL) == []
+    assert slots.waiting == 1
+    assert slots.sent(ANNA) == []
