@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import resource
 import sys
 import time
@@ -14,6 +15,7 @@ from kraken.agent.download import Download
 from kraken.core.digest import Digest
 from kraken.core.metainfo import Metainfo
 from kraken.core.peers import Address, Role
+from kraken.core.pieces import MIB
 from kraken.observability.logs import LogSettings, configure, get_logger
 from kraken.observability.metrics import Metrics
 from kraken.p2p.dialing import Candidate
@@ -27,7 +29,7 @@ from kraken.storage.hashing import Verify
 from kraken.storage.io.catalog_store import CatalogBlobStore
 from kraken.storage.io.disk import DiskMedium
 from kraken.storage.io.uploads import UploadSessions
-from kraken.storage.layout import session_id
+from kraken.storage.layout import Layout, session_id
 
 
 def say(**values: object) -> None:
@@ -98,8 +100,18 @@ async def send(data: Path, certificates: Path | None, source: Path, digest: Dige
     await site.stop()
 
 
+def touch(path: Path, size: int) -> None:
+    """Write all of a file that is there, so that nobody pays for blocks and pages that are used for the first time."""
+    zeros = bytes(MIB)
+    with path.open("r+b", buffering=0) as file:
+        for begin in range(0, size, MIB):
+            file.write(zeros[: size - begin])
+        os.fsync(file.fileno())
+
+
 async def pull(data: Path, settings: PeerSettings, metainfo: Metainfo, runs: int, verify: Verify) -> None:
-    """Fetch a blob so many times and once more, which is the first and warms up; say what each took.
+    """Fetch a blob so many times and once more, which is the first and warms up; say what each took. The file is
+    written full before.
 
     The address is said first. Before each run the peers are read, `role=address` each, and after it, for others may
     still fetch from here, a line that ends it.
@@ -109,6 +121,7 @@ async def pull(data: Path, settings: PeerSettings, metainfo: Metainfo, runs: int
     say(peer=str(site.node.address))
     for _ in range(runs + 1):
         blob = await site.store.partial(metainfo)
+        touch(Layout(data).partial(metainfo.digest), metainfo.size)
         runner = site.node.join(blob)
         say(joined=True)
         peers = tuple(map(_candidate, (await asyncio.to_thread(sys.stdin.readline)).split()))
