@@ -177,7 +177,7 @@ class SwarmSettings:
         low=0,
         high=1,
         meaning="HAVEs are gathered for this long at the least. Up to 5 ms is nearly free. Where pieces come 20 ms "
-        "apart or more, they are gathered for as long as two of them take, but for 0.25 s at most.",
+        "apart or more, they are gathered for as long as four of them take, but for half a second at most.",
     )
     reader_window: int = setting(
         256,

@@ -149,6 +149,21 @@ def test_the_queue_of_a_peer_that_left_counts_no_longer() -> None:
     assert len(asked([*swarm.handle(DemandChanged(wanted=True), 0.0)])) == 2
 
 
+def test_where_pieces_come_slowly_a_peer_hears_of_what_it_has_with_the_next_piece_that_it_lacks() -> None:
+    swarm = a_swarm()
+    joined(swarm, ANNA, everything(COUNT))
+    joined(swarm, BERT, 0)
+    first, second = (PieceIndex(piece) for _, piece in asked([*swarm.handle(DemandChanged(wanted=True), 0.0)]))
+    swarm.handle(PeerHas(BERT, 1 << first), 0.5)
+
+    told = []
+    for piece, now in ((first, 1.0), (second, 2.0)):
+        swarm.handle(PieceVerified(ANNA, piece), now)
+        told.append([each for each in swarm.handle(Tick(), now + 0.5) if isinstance(each, TellHave)])
+
+    assert told == [[], [TellHave((BERT,), 1 << first | 1 << second, 0)]]
+
+
 def test_what_is_asked_of_origins_leaves_as_much_room_for_agents() -> None:
     swarm = a_swarm()
     swarm.handle(DemandChanged(wanted=True), 0.0)
@@ -477,14 +492,14 @@ def test_news_is_gathered_for_two_milliseconds_and_complete_peers_are_spared() -
     ("count", "took", "gathered"),
     [
         (COUNT, 0.3199, 0.002),
-        (COUNT, 0.32, 0.04),
-        (COUNT, 1.6, 0.2),
-        (COUNT, 3.2, 0.25),
+        (COUNT, 0.32, 0.08),
+        (COUNT, 1.6, 0.4),
+        (COUNT, 3.2, 0.5),
         (8, 0.1599, 0.0002),
-        (8, 0.4, 0.05),
+        (8, 0.4, 0.1),
     ],
 )
-def test_where_pieces_come_slowly_news_is_gathered_for_as_long_as_two_take(
+def test_where_pieces_come_slowly_news_is_gathered_for_as_long_as_four_take(
     count: int, took: float, gathered: float
 ) -> None:
     swarm = a_swarm(count)

@@ -12,7 +12,7 @@ import socket
 from kraken.core.pieces import KIB, MIB
 
 _LEAST, _MOST = 32 * KIB, 4 * MIB
-_SHORT_SECONDS, _LONG_SECONDS = 0.04, 0.1
+_SHORT_SECONDS, _LONG_SECONDS = 0.01, 0.05
 """The queue doubles when it drains in less than the first, and is halved when it takes longer than the second: enough
 that a link is not idle while the loop is busy, little enough that a slot is held for as long as it is used."""
 
