@@ -22,7 +22,7 @@ _TO_THE_FIRST = 2
 of the whole, for which the last piece waits, is computed along the front. With equal shares four readers of a quarter
 each all end at once, and three quarters are unhashed then; with this a tenth is."""
 
-_USUAL_CROWD = 300
+_USUAL_CROWD = 244
 """A crowd of so many stands the usual window, and a larger one a window that is larger in proportion."""
 
 _USUAL_PART, _LARGEST_PART = 4, 2

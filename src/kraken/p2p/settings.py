@@ -180,12 +180,12 @@ class SwarmSettings:
         "apart or more, they are gathered for as long as four of them take, but for half a second at most.",
     )
     reader_window: int = setting(
-        256,
+        208,
         low=1,
         high=4096,
         meaning="Pieces ahead of a reader that come before all others, at most a quarter of the blob. In a crowd the "
         "rarest of those soon due is taken, never simply the next one, which all would ask of the origins. Where a "
-        "tracker tells that more than 300 peers fetch the blob they are more in proportion, at most half of it. See "
+        "tracker tells that more than 244 peers fetch the blob they are more in proportion, at most half of it. See "
         "decision 16.",
     )
     timeout_floor_seconds: float = setting(

@@ -55,17 +55,17 @@ def test_a_crowd_takes_the_rarest_of_those_soon_due_and_leans_towards_the_reader
 @pytest.mark.parametrize(
     ("pieces", "crowd", "window"),
     [
-        (1024, 0, 256),
-        (1024, 300, 256),
-        (1024, 303, 258),
-        (1024, 450, 384),
-        (1024, 600, 512),
+        (1024, 0, 208),
+        (1024, 244, 208),
+        (1024, 249, 212),
+        (1024, 450, 383),
+        (1024, 601, 512),
         (1024, 100_000, 512),
-        (4000, 0, 256),
-        (4000, 1000, 853),
+        (4000, 0, 208),
+        (4000, 1000, 852),
         (4000, 2**64, 2000),
         (80, 0, 20),
-        (80, 450, 30),
+        (80, 366, 30),
         (80, 10_000, 40),
         (3, 0, 1),
         (3, 10_000, 1),
@@ -74,7 +74,7 @@ def test_a_crowd_takes_the_rarest_of_those_soon_due_and_leans_towards_the_reader
     ],
 )
 def test_a_window_grows_with_the_crowd_up_to_half_of_the_blob(pieces: int, crowd: int, window: int) -> None:
-    assert window_of(256, pieces, crowd) == window
+    assert window_of(208, pieces, crowd) == window
 
 
 @given(st.integers(1, 4096), st.integers(0, 100_000), st.integers(0, 2**64), st.integers(0, 2**64))

@@ -553,12 +553,12 @@ def test_peers_are_dialled_while_the_blob_is_wanted_and_the_tracker_is_asked_whe
 
 @pytest.mark.parametrize(
     ("crowds", "soon"),
-    [((), False), ((300,), False), ((449,), True), ((1000,), True), ((1000, 0), True), ((1000, 10), False)],
+    [((), False), ((244,), False), ((366,), True), ((1000,), True), ((1000, 0), True), ((1000, 10), False)],
 )
 def test_what_comes_before_the_rarest_grows_with_the_crowd_that_the_tracker_told_last(
     crowds: tuple[int, ...], soon: bool
 ) -> None:
-    """The window of 200 pieces is 50, and half as long again for 450; the piece in question is not among the rarest."""
+    """The window of 200 pieces is 50, and half as long again for 366; the piece in question is not among the rarest."""
     swarm = a_swarm()
     joined(swarm, BERT, 1 << 70, kraken=False)
     joined(swarm, ANNA, 1 << 70 | everything(COUNT) & ~everything(150))
@@ -577,7 +577,7 @@ def test_what_comes_before_the_rarest_grows_with_the_crowd_that_the_tracker_told
     [
         (COUNT, 0, True, True),
         (COUNT, 1, True, True),
-        (COUNT, 599, True, True),
+        (COUNT, 487, True, True),
         (COUNT, 600, True, False),
         (COUNT, 1, False, False),
         (128, 1, True, False),
