@@ -40,19 +40,12 @@ class Arrivals:
             self._gone = 0
 
     def together(self, count: int, peer: bytes) -> list[bytes]:
-        """At most `count` others who joined when this one did; nobody, if it is not among those who joined last."""
+        """At most `count` others who joined when this one did; nobody, if there are hardly more than that."""
         rank = self._ranks.get(peer)
         if rank is None or not count:
             return []
-        total = len(self._peers)
-        reach = total // _PART
-        if reach < _LEAST_REACH:
-            reach = _LEAST_REACH
-        if rank < total - 2 * reach:
-            return []
-        begin, end = rank - reach if rank > reach else 0, rank + reach + 1
-        if end > total:
-            end = total
+        reach = max(len(self._peers) // _PART, _LEAST_REACH)
+        begin, end = max(rank - reach, 0), min(rank + reach + 1, len(self._peers))
         step = (end - begin) // count
         if not step:
             return []

@@ -74,7 +74,7 @@ class PeerTable(Generic[Ticket]):
         self._rng = rng
         self._rosters: dict[bytes, Roster] = {}
         self._peer_count = 0
-        self._held: list[AnnounceArrived[Ticket]] = []
+        self._held: list[tuple[AnnounceArrived[Ticket], bool]] = []  # with whether it has just joined
         self._release = inf
         # When to look whether a peer is still heard of: a heap. A peer is here once, at a time that it may have
         # outlived since; its number decides between equal times.
@@ -109,7 +109,7 @@ class PeerTable(Generic[Ticket]):
             self._forget_the_silent(now)
         due = self._arrived(event, now) if isinstance(event, AnnounceArrived) else []
         if now >= self._release:
-            due += [self._answer(held, self._interval_of(held)) for held in self._held]
+            due += [self._answer(held, self._interval_of(held), joins) for held, joins in self._held]
             self._held.clear()
             self._release = inf
         return due
@@ -122,9 +122,10 @@ class PeerTable(Generic[Ticket]):
 
     def _arrived(self, event: AnnounceArrived[Ticket], now: float) -> list[SendReply[Ticket]]:
         interval = self._interval_of(event)
-        if not self._admit(event, now, now + interval * self._settings.missed_intervals):
-            return [self._answer(event, interval)]
-        self._held.append(event)
+        held, joins = self._admit(event, now, now + interval * self._settings.missed_intervals)
+        if not held:
+            return [self._answer(event, interval, joins)]
+        self._held.append((event, joins))
         self._release = min(self._release, now + self._settings.hold_seconds)
         return []
 
@@ -141,9 +142,9 @@ class PeerTable(Generic[Ticket]):
             interval = settings.interval_seconds
         return interval
 
-    def _admit(self, event: AnnounceArrived[Ticket], now: float, expires: float) -> bool:
-        """Note the peer in its swarms. Returns: whether its answer is to be held."""
-        peer, held = event.peer, False
+    def _admit(self, event: AnnounceArrived[Ticket], now: float, expires: float) -> tuple[bool, bool]:
+        """Note the peer in its swarms. Returns: whether its answer is to be held, and whether it joins one of them."""
+        peer, held, joins = event.peer, False, False
         for announced, _choices in event.swarms:
             roster = self._rosters.get(announced.swarm)
             if announced.left:
@@ -158,11 +159,12 @@ class PeerTable(Generic[Ticket]):
                 number = next(self._numbers)
                 roster.add(peer, Listed(number, now, event.role, event.zone), expires, announced.complete)
                 self._peer_count += 1
+                joins = True
                 heappush(self._watch, (expires, number, roster, peer))
                 self._next_look = self._watch[0][0]
             if now < roster.young_until and announced.want:
                 held = True
-        return held
+        return held, joins
 
     def _begin(self, announced: SwarmAnnounce, now: float) -> Roster | None:
         """A swarm that nobody was in; None when there is no room for it."""
@@ -173,16 +175,21 @@ class PeerTable(Generic[Ticket]):
             roster.young_until = now + self._settings.young_seconds
         return roster
 
-    def _answer(self, event: AnnounceArrived[Ticket], interval: float) -> SendReply[Ticket]:
+    def _answer(self, event: AnnounceArrived[Ticket], interval: float, joins: bool) -> SendReply[Ticket]:
         swarms = []
         for asked, choices in event.swarms:
             roster = self._rosters.get(asked.swarm)
             crowd = roster.crowd if roster is not None else 0
-            swarms.append((asked.swarm, self._hand_out(asked, choices, event, roster), crowd))
+            swarms.append((asked.swarm, self._hand_out(asked, choices, event, joins, roster), crowd))
         return SendReply(event.ticket, joined_reply(interval, swarms))
 
     def _hand_out(
-        self, asked: SwarmAnnounce, choices: OriginChoices, event: AnnounceArrived[Ticket], roster: Roster | None
+        self,
+        asked: SwarmAnnounce,
+        choices: OriginChoices,
+        event: AnnounceArrived[Ticket],
+        joins: bool,
+        roster: Roster | None,
     ) -> Sequence[bytes]:
         """Peers, and a few origins among them at a random place, so that few lists begin with them."""
         if asked.left or not asked.want:
@@ -194,9 +201,11 @@ class PeerTable(Generic[Ticket]):
             if count > settings.peers:
                 count = settings.peers
             if event.zone:
-                dealt = roster.introduce_near(count, event.peer, event.zone, settings.crossing)
-            else:
+                dealt = roster.deal_near(count, event.peer, event.zone, settings.crossing, joins)
+            elif joins:
                 dealt = roster.introduce(count, event.peer)
+            else:
+                dealt = roster.deal(count, event.peer)
         if choices and event.role is _AGENT:
             some = choices[floor(random() * len(choices))]
             for origin in some:

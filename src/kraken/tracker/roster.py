@@ -72,7 +72,7 @@ class Deck:
         return dealt
 
     def introduce(self, count: int, asking: bytes) -> list[bytes]:
-        """At most `count` peers for the one that asks: random ones, and if it is new, some that joined with it."""
+        """At most `count` peers for one that has just joined: random ones, and some that joined together with it."""
         dealt = self.deal(count, asking)
         if len(dealt) == count:  # else everybody is among them
             together = self._arrivals.together(floor(count * _TOGETHER), asking)
@@ -176,15 +176,18 @@ class Roster(Deck):
         place = self.places.get(peer)
         return None if place is None or self._listed[place].number != number else self._expires[place]
 
-    def introduce_near(self, count: int, asking: bytes, zone: str, crossing: int) -> list[bytes]:
-        """The same for one in a zone: at most `crossing` are of elsewhere, as long as there are enough others."""
-        dealt = self.introduce(count, asking)
+    def deal_near(self, count: int, asking: bytes, zone: str, crossing: int, joins: bool) -> list[bytes]:
+        """Peers for one in a zone: at most `crossing` are of elsewhere, as long as there are enough others.
+
+        Args: joins, whether it has just joined.
+        """
+        dealt = self.introduce(count, asking) if joins else self.deal(count, asking)
         near = self._zones.get(zone)
         if near is None or len(near.peers) == len(self.peers):
             return dealt
         far = [peer for peer in dealt if peer not in near.places]
         if len(far) > crossing:
-            dealt = near.introduce(count - crossing, asking)
+            dealt = near.introduce(count - crossing, asking) if joins else near.deal(count - crossing, asking)
             far = self._rng.sample(far, min(count - len(dealt), len(far)))
             place = floor(self._rng.random() * (len(dealt) + 1))
             dealt[place:place] = far

@@ -107,6 +107,19 @@ def test_everybody_is_handed_out_about_equally_often() -> None:
     assert min(counts[number] for number in range(39)) > 30
 
 
+def test_who_joins_hears_of_some_who_joined_with_it_and_who_asks_again_of_random_peers() -> None:
+    table, near = a_table(), dict.fromkeys((1, 2), 0)
+    for number in range(1600):
+        reply_to(table, peer(number), wanting())
+    for number in range(1600, 1700):
+        newest = {peer(number - back) for back in range(1, 101)}
+        for time in near:
+            near[time] += len(agents(handed_to(table, peer(number))) & newest)
+
+    assert 8 <= near[1] / 100 <= 10  # of twenty
+    assert near[2] / 100 <= 2.5
+
+
 def test_one_seed_gives_one_hand_out() -> None:
     def run() -> list[PeerEntry]:
         table = a_table(seed=7)

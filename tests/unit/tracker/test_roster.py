@@ -66,9 +66,10 @@ def test_everybody_is_dealt_equally_often_in_every_place_whenever_it_came() -> N
     crossing=st.integers(0, 5),
     asking=st.integers(0, 99),
     seed=st.integers(0, 9),
+    joins=st.booleans(),
 )
 def test_a_zone_is_dealt_its_own_peers_and_few_others_as_long_as_there_are_enough_of_them(
-    sizes: tuple[int, int, int], count: int, crossing: int, asking: int, seed: int
+    sizes: tuple[int, int, int], count: int, crossing: int, asking: int, seed: int, joins: bool
 ) -> None:
     roster = Roster(b"s" * 20, "sha256:00", 0.0, random.Random(seed))
     zones = ["east"] * sizes[0] + ["west"] * sizes[1] + [""] * sizes[2]
@@ -77,7 +78,7 @@ def test_a_zone_is_dealt_its_own_peers_and_few_others_as_long_as_there_are_enoug
     near = {b"peer %d" % number for number, zone in enumerate(zones) if zone == "east"} - {b"peer %d" % asking}
     others = {b"peer %d" % number for number in range(len(zones))} - {b"peer %d" % asking}
 
-    dealt = roster.introduce_near(count, b"peer %d" % asking, "east", crossing)
+    dealt = roster.deal_near(count, b"peer %d" % asking, "east", crossing, joins)
 
     assert len(dealt) == len(set(dealt)) == min(count, len(others))
     assert set(dealt) <= others
@@ -90,7 +91,7 @@ def test_everybody_of_a_zone_is_dealt_equally_often_and_so_is_everybody_else() -
     for number in range(120):
         zone = ("east", "west", "north")[number % 3]
         roster.add(b"peer %d" % number, Listed(number, 0.0, Role.AGENT, zone), 30.0, complete=False)
-    dealt = Counter(peer for _ in range(10_000) for peer in roster.introduce_near(10, b"a stranger", "east", 2))
+    dealt = Counter(peer for _ in range(10_000) for peer in roster.deal_near(10, b"a stranger", "east", 2, joins=False))
 
     east = [dealt[b"peer %d" % number] for number in range(0, 120, 3)]
     rest = [dealt[b"peer %d" % number] for number in range(120) if number % 3]
@@ -165,7 +166,7 @@ class AnyChanges(RuleBasedStateMachine):
         assert set(self.roster.deal(20, b"a stranger")) == set(self.model)
         for zone in ("zone 0", "zone 1", "zone 2"):
             here = {peer for peer, (said, _, _) in self.model.items() if said.zone == zone}
-            assert set(self.roster.introduce_near(len(here), b"a stranger", zone, crossing=0)) == here
+            assert set(self.roster.deal_near(len(here), b"a stranger", zone, 0, joins=False)) == here
 
 
 TestAnyChanges = AnyChanges.TestCase
