@@ -290,14 +290,19 @@ def a_crowd(swarm: Swarm, agents: int) -> None:
     joined(swarm, ORIGIN, everything(COUNT), Role.ORIGIN)
 
 
-@pytest.mark.parametrize(("agents", "reads", "others"), [(12, True, False), (11, True, True), (12, False, True)])
-def test_a_reader_in_a_large_crowd_asks_an_origin_for_what_it_suggested(agents: int, reads: bool, others: bool) -> None:
-    swarm = a_swarm()
+@pytest.mark.parametrize(
+    ("count", "agents", "reads", "others"),
+    [(COUNT, 12, True, False), (COUNT, 11, True, True), (COUNT, 12, False, True), (80, 12, False, False)],
+)
+def test_for_a_reader_or_a_small_blob_a_large_crowd_asks_an_origin_for_what_it_suggested(
+    count: int, agents: int, reads: bool, others: bool
+) -> None:
+    swarm = a_swarm(count)
     a_crowd(swarm, agents)
-    ours = {150, 151, 152, 153, 154, 155}
+    ours = set(range(count - 50, count - 44))
     swarm.handle(PiecesSuggested(ORIGIN, sum(1 << piece for piece in ours)), 0.0)
     if reads:
-        swarm.handle(ReaderMoved(1, 0, COUNT, part=False), 0.0)
+        swarm.handle(ReaderMoved(1, 0, count, part=False), 0.0)
     requests = [piece for _, piece in asked([*swarm.handle(DemandChanged(wanted=True), 0.0)])]
 
     assert (requests[0] not in ours) == others
