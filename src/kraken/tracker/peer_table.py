@@ -201,11 +201,9 @@ class PeerTable(Generic[Ticket]):
             if count > settings.peers:
                 count = settings.peers
             if event.zone:
-                dealt = roster.deal_near(count, event.peer, event.zone, settings.crossing, joins)
-            elif joins:
-                dealt = roster.introduce(count, event.peer)
+                dealt = roster.deal_near(count, event.peer, event.zone, settings.crossing, joins=joins)
             else:
-                dealt = roster.deal(count, event.peer)
+                dealt = roster.deal(count, event.peer, joins=joins)
         if choices and event.role is _AGENT:
             some = choices[floor(random() * len(choices))]
             for origin in some:

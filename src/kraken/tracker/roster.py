@@ -50,8 +50,11 @@ class Deck:
     def __contains__(self, peer: bytes) -> bool:
         return peer in self.places
 
-    def deal(self, count: int, asking: bytes) -> list[bytes]:
-        """At most `count` random peers, in random order; never the one that asks."""
+    def deal(self, count: int, asking: bytes, *, joins: bool = False) -> list[bytes]:
+        """At most `count` peers, never the one that asks: random ones, in random order.
+
+        Args: joins, whether it has just joined; then some who joined together with it come first.
+        """
         peers, random = self.peers, self._rng.random
         total = len(peers)
         if not total:
@@ -69,15 +72,9 @@ class Deck:
             if not distance % step and distance < end - first:
                 del dealt[distance // step]
         del dealt[count:]
-        return dealt
-
-    def introduce(self, count: int, asking: bytes) -> list[bytes]:
-        """At most `count` peers for one that has just joined: random ones, and some that joined together with it."""
-        dealt = self.deal(count, asking)
-        if len(dealt) == count:  # else everybody is among them
+        if joins and len(dealt) == count:  # else everybody is among them
             together = self._arrivals.together(floor(count * _TOGETHER), asking)
-            if together:
-                dealt = [*together, *(peer for peer in dealt if peer not in together)][:count]
+            dealt = [*together, *(peer for peer in dealt if peer not in together)][:count]
         return dealt
 
 
@@ -176,18 +173,15 @@ class Roster(Deck):
         place = self.places.get(peer)
         return None if place is None or self._listed[place].number != number else self._expires[place]
 
-    def deal_near(self, count: int, asking: bytes, zone: str, crossing: int, joins: bool) -> list[bytes]:
-        """Peers for one in a zone: at most `crossing` are of elsewhere, as long as there are enough others.
-
-        Args: joins, whether it has just joined.
-        """
-        dealt = self.introduce(count, asking) if joins else self.deal(count, asking)
+    def deal_near(self, count: int, asking: bytes, zone: str, crossing: int, *, joins: bool = False) -> list[bytes]:
+        """The same for one in a zone: at most `crossing` are of elsewhere, as long as there are enough others."""
+        dealt = self.deal(count, asking, joins=joins)
         near = self._zones.get(zone)
         if near is None or len(near.peers) == len(self.peers):
             return dealt
         far = [peer for peer in dealt if peer not in near.places]
         if len(far) > crossing:
-            dealt = near.introduce(count - crossing, asking) if joins else near.deal(count - crossing, asking)
+            dealt = near.deal(count - crossing, asking, joins=joins)
             far = self._rng.sample(far, min(count - len(dealt), len(far)))
             place = floor(self._rng.random() * (len(dealt) + 1))
             dealt[place:place] = far

@@ -34,7 +34,7 @@ def test_so_many_different_peers_are_dealt_as_there_are_but_not_the_one_that_ask
     size: int, count: int, asking: int, seed: int, new: bool
 ) -> None:
     roster = a_roster(size, seed)
-    dealt = (roster.introduce if new else roster.deal)(count, b"peer %d" % asking)
+    dealt = roster.deal(count, b"peer %d" % asking, joins=new)
 
     others = {b"peer %d" % number for number in range(size)} - {b"peer %d" % asking}
     assert len(dealt) == len(set(dealt)) == min(count, len(others))
@@ -43,7 +43,7 @@ def test_so_many_different_peers_are_dealt_as_there_are_but_not_the_one_that_ask
 
 def test_who_has_just_joined_meets_mostly_random_peers_and_some_who_joined_with_it() -> None:
     roster = a_roster(1600)
-    met = [roster.introduce(20, b"peer 1500") for _ in range(500)]
+    met = [roster.deal(20, b"peer 1500", joins=True) for _ in range(500)]
 
     near = sum(abs(int(peer.split()[1]) - 1500) <= 100 for peers in met for peer in peers) / 500
     assert 7.5 < near < 10.5  # eight, and an eighth of the other twelve
@@ -78,7 +78,7 @@ def test_a_zone_is_dealt_its_own_peers_and_few_others_as_long_as_there_are_enoug
     near = {b"peer %d" % number for number, zone in enumerate(zones) if zone == "east"} - {b"peer %d" % asking}
     others = {b"peer %d" % number for number in range(len(zones))} - {b"peer %d" % asking}
 
-    dealt = roster.deal_near(count, b"peer %d" % asking, "east", crossing, joins)
+    dealt = roster.deal_near(count, b"peer %d" % asking, "east", crossing, joins=joins)
 
     assert len(dealt) == len(set(dealt)) == min(count, len(others))
     assert set(dealt) <= others
@@ -91,7 +91,7 @@ def test_everybody_of_a_zone_is_dealt_equally_often_and_so_is_everybody_else() -
     for number in range(120):
         zone = ("east", "west", "north")[number % 3]
         roster.add(b"peer %d" % number, Listed(number, 0.0, Role.AGENT, zone), 30.0, complete=False)
-    dealt = Counter(peer for _ in range(10_000) for peer in roster.deal_near(10, b"a stranger", "east", 2, joins=False))
+    dealt = Counter(peer for _ in range(10_000) for peer in roster.deal_near(10, b"a stranger", "east", 2))
 
     east = [dealt[b"peer %d" % number] for number in range(0, 120, 3)]
     rest = [dealt[b"peer %d" % number] for number in range(120) if number % 3]
@@ -166,7 +166,7 @@ class AnyChanges(RuleBasedStateMachine):
         assert set(self.roster.deal(20, b"a stranger")) == set(self.model)
         for zone in ("zone 0", "zone 1", "zone 2"):
             here = {peer for peer, (said, _, _) in self.model.items() if said.zone == zone}
-            assert set(self.roster.deal_near(len(here), b"a stranger", zone, 0, joins=False)) == here
+            assert set(self.roster.deal_near(len(here), b"a stranger", zone, 0)) == here
 
 
 TestAnyChanges = AnyChanges.TestCase
