@@ -555,7 +555,8 @@ class Swarm:
         for peer, each in self.neighbours.items():
             if each.pieces != self._all:
                 each.untold |= pieces
-                if each.untold & ~each.pieces if sparing else each.untold:
+                lacking = each.untold & ~each.pieces
+                if lacking or (each.untold and not sparing):
                     told.setdefault(each.untold, []).append(peer)
                     each.untold = 0
         self._actions += [TellHave(tuple(peers), news, self._uploads.waiting) for news, peers in told.items()]

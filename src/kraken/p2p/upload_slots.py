@@ -70,13 +70,12 @@ class UploadSlots:
 
     def withdrawn(self, peer: PeerKey, span: BlockSpan) -> list[SendSpan | RejectSpan]:
         """A peer no longer wants it. What is already being sent goes on (BEP 6: each request is answered)."""
-        queue = self._newcomers if (peer, span) in self._newcomers else self._queue
-        try:
-            queue.remove((peer, span))
-        except ValueError:
-            return []
-        self._owed[peer].remove(span.length)
-        return [RejectSpan(peer, span)]
+        for queue in (self._newcomers, self._queue):
+            if (peer, span) in queue:
+                queue.remove((peer, span))
+                self._owed[peer].remove(span.length)
+                return [RejectSpan(peer, span)]
+        return []
 
     def sent(self, peer: PeerKey) -> list[SendSpan]:
         """What was being sent to the peer is out. Returns: what is sent next."""
