@@ -66,7 +66,14 @@ _FAULTY = Faults(deaths=0.01, stragglers=0.01)
 ROWS = (
     Row("100 hosts, 1 GiB", replace(_CROWD, hosts=100), (1, 2, 3), RATES, _rates(0.95, 0.90)),
     Row("1,000 hosts, 1 GiB", replace(_CROWD, hosts=1000), (1, 2, 3), RATES, _rates(0.95, 0.90), quick=False),
-    Row("100 hosts, 1 GiB, each with a reader", replace(_CROWD, hosts=100, readers=True), (1,), "lag <= 0.15", _prompt),
+    Row(
+        "100 hosts, 1 GiB, each with a reader",
+        replace(_CROWD, hosts=100, readers=True),
+        (1, 2, 3),
+        "lag <= 0.15",
+        _prompt,
+    ),
+    Row("200 hosts, 1 GiB, each with a reader", replace(_CROWD, hosts=200, readers=True), (1,), "lag <= 0.15", _prompt),
     Row(
         "300 hosts within 0.1 s, 512 MiB, each with a reader",
         replace(_CROWD, hosts=300, blob=512 * MIB, arrivals=0.1, readers=True),
@@ -95,7 +102,7 @@ ROWS = (
     Row(
         "1,000 hosts at once, 20 MiB",
         replace(_CROWD, hosts=1000, blob=20 * MIB, arrivals=0.0),
-        (1, 2, 3),
+        (1, 2, 3, 4),
         "p50 <= 40 ms",
         _small,
     ),
