@@ -8,7 +8,7 @@ first byte (BEP 3), so a bitfield is mirrored byte by byte on its way in and out
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from kraken.core.errors import Invalid
 from kraken.core.pieces import PieceIndex
@@ -19,6 +19,14 @@ _MIRROR = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 def everything(count: int) -> int:
     """The set of all pieces of a blob that has `count`."""
     return (1 << count) - 1
+
+
+def set_of(pieces: Iterable[PieceIndex]) -> int:
+    """The set of these pieces, in which any may come twice."""
+    held = 0
+    for piece in pieces:
+        held |= 1 << piece
+    return held
 
 
 def members(pieces: int) -> Iterator[PieceIndex]:

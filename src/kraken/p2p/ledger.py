@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import NewType
 
 from kraken.core.pieces import PieceIndex
+from kraken.p2p.bitfield import set_of
 
 PeerKey = NewType("PeerKey", int)  # a connection's number, never used twice by a node
 
@@ -87,7 +88,7 @@ class RequestLedger:
 
     def asked_of(self, peer: PeerKey) -> int:
         """Set of the pieces asked of one peer."""
-        return sum(1 << piece for piece in self._by_peer.get(peer, ()))
+        return set_of(self._by_peer.get(peer, ()))
 
     def askers(self, piece: PieceIndex) -> list[PeerKey]:
         """The peers that this piece was asked of."""

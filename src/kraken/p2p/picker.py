@@ -46,13 +46,16 @@ def largest_window_of(pieces: int) -> int:
 
 
 class Availability:
-    """How many neighbours hold each piece. Digit `d` is the set of the pieces whose count has 2**d in it."""
+    """How many agents around us hold each piece; origins hold all.
+
+    Digit `d` is the set of the pieces whose count has 2**d in it.
+    """
 
     def __init__(self) -> None:
         self._digits: list[int] = []
 
     def gained(self, pieces: int) -> None:
-        """One more neighbour holds each of `pieces`."""
+        """One more agent holds each of `pieces`."""
         digits = self._digits
         for place, digit in enumerate(digits):
             digits[place] = digit ^ pieces
@@ -63,19 +66,30 @@ class Availability:
             digits.append(pieces)
 
     def lost(self, pieces: int) -> None:
-        """One neighbour less holds each of `pieces`; what nobody holds stays at none."""
-        held = 0
-        for digit in self._digits:
-            held |= digit
-        pieces &= held
+        """One agent less holds each of `pieces`; what nobody holds stays at none."""
+        pieces &= self.held
         for place, digit in enumerate(self._digits):
             self._digits[place] = digit ^ pieces
             pieces &= ~digit
 
+    @property
+    def held(self) -> int:
+        """The pieces that anybody holds."""
+        held = 0
+        for digit in self._digits:
+            held |= digit
+        return held
+
     def rarest(self, candidates: int) -> int:
-        """Those of `candidates`, a set that is not empty, which the fewest neighbours hold."""
+        """Those of `candidates`, a set that is not empty, which the fewest agents hold."""
         for digit in reversed(self._digits):
             candidates = candidates & ~digit or candidates
+        return candidates
+
+    def with_few_holders(self, candidates: int) -> int:
+        """Those of `candidates` that no more than three agents hold."""
+        for digit in self._digits[2:]:
+            candidates &= ~digit
         return candidates
 
 

@@ -22,7 +22,7 @@ from typing import Any
 
 from kraken.core.peers import Address, PeerId, Role
 from kraken.core.pieces import PieceIndex, Pieces
-from kraken.p2p.bitfield import between, every_nth, everything
+from kraken.p2p.bitfield import between, every_nth, everything, set_of
 from kraken.p2p.dialing import DialPlan
 from kraken.p2p.events import (
     Action,
@@ -101,6 +101,9 @@ _TOO_MANY_TO_SHARE = 12
 crowd the origins share it out, where somebody reads or latency binds the blob: 300 readers then wait 0.19 blob times
 beyond the ideal instead of 0.32, and 1,000 hosts have 20 MiB in 37 ms instead of 38 to 42. Else our own share is the
 faster way."""
+
+_SCARCE = 64
+"""While there are fewer pieces than this around us to ask for, of those that we lack, the crowd waits for new ones."""
 
 _REJECTION_REST = 0.05
 """Seconds for which a peer that rejected a request is asked for nothing."""
@@ -190,6 +193,7 @@ class Swarm:
             settings.upload_slots if in_bulk else min(settings.upload_slots, _SMALL_SLOTS),
             settings.queued_per_peer * pieces.piece_length,
             settings.queued_per_peer,
+            self._sent_first,
         )
         self._plan = DialPlan(settings.dial, rng)
         self._readers: dict[int, _Reader] = {}
@@ -306,7 +310,8 @@ class Swarm:
         neighbour = self.neighbours.pop(event.peer, None)
         if neighbour is None:
             return
-        self._picker.availability.lost(neighbour.pieces)
+        if neighbour.role is Role.AGENT:
+            self._picker.availability.lost(neighbour.pieces)
         self._origins.discard(event.peer)
         self._far.discard(event.peer)
         self._slow.discard(event.peer)
@@ -358,10 +363,11 @@ class Swarm:
         if neighbour is None:
             return
         new = event.pieces & ~neighbour.pieces
-        if neighbour.pieces and neighbour.role is Role.AGENT:  # else that is what it had before
-            self._keeping_up.neighbour_gained(new.bit_count())
+        if neighbour.role is Role.AGENT:
+            if neighbour.pieces:  # else that is what it had before
+                self._keeping_up.neighbour_gained(new.bit_count())
+            self._picker.availability.gained(new)
         neighbour.pieces |= new
-        self._picker.availability.gained(new)
         if event.waiting is not None:
             self._waiting += event.waiting - neighbour.waiting
             neighbour.waiting = event.waiting
@@ -404,6 +410,20 @@ class Swarm:
             self._actions += self._uploads.requested(event.peer, event.span, has_nothing=has_nothing)
         else:
             self._actions.append(RejectSpan(event.peer, event.span))
+
+    def _sent_first(self, asked: Iterable[PieceIndex]) -> int:
+        """Those of the pieces that peers wait for which are sent before others: the rarest, while little is to be had.
+
+        A queue is as long as its host has peers, twenty pieces, and a new piece would wait in one on each step of its
+        way. So early hosts lack something to ask for, while a quarter of all links has nothing to send. Later it is
+        of no use: nobody lacks anything then, and who waits longer for what is common has less.
+        """
+        missing, availability = self._all & ~self.held, self._picker.availability
+        around = missing & availability.held
+        if around == missing or (around & ~self._ledger.outstanding).bit_count() >= _SCARCE:
+            return 0
+        rare = availability.with_few_holders(set_of(asked))
+        return rare and availability.rarest(rare)
 
     def _span_withdrawn(self, event: SpanWithdrawn, _now: float) -> None:
         self._actions += self._uploads.withdrawn(event.peer, event.span)
@@ -494,8 +514,9 @@ class Swarm:
             self._no_longer_has(neighbour, piece)
 
     def _no_longer_has(self, neighbour: Neighbour, piece: PieceIndex) -> None:
+        if neighbour.role is Role.AGENT:
+            self._picker.availability.lost(neighbour.pieces & 1 << piece)
         neighbour.pieces &= ~(1 << piece)
-        self._picker.availability.lost(1 << piece)
 
     # Who waits for what.
 

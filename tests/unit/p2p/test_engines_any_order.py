@@ -14,6 +14,7 @@ from kraken.core.peers import Address, Role
 from kraken.core.pieces import PieceIndex
 from kraken.p2p import announces
 from kraken.p2p.announces import Announce, AnnounceSchedule
+from kraken.p2p.bitfield import set_of
 from kraken.p2p.dialing import MAX_CANDIDATES, Candidate, DialPlan
 from kraken.p2p.ledger import PeerKey, RequestLedger
 from kraken.p2p.upload_slots import BlockSpan, RejectSpan, SendSpan, UploadSlots
@@ -30,17 +31,28 @@ class AnyRequests(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.slots = UploadSlots(SLOTS, BYTES_PER_PEER, PER_PEER)
+        self.rare = 0
+        self.slots = UploadSlots(SLOTS, BYTES_PER_PEER, PER_PEER, lambda asked: set_of(asked) & self.rare)
         self.open: Counter[tuple[PeerKey, BlockSpan]] = Counter()
         self.sending: dict[PeerKey, BlockSpan] = {}
+        self.known: set[PeerKey] = set()
+        self.newcomers: dict[PeerKey, BlockSpan] = {}
+        self.welcomed: set[PeerKey] = set()
 
-    @rule(peer=peers, span=spans)
-    def ask(self, peer: PeerKey, span: BlockSpan) -> None:
+    @rule(rare=st.integers(0, 255))
+    def become_rare(self, rare: int) -> None:
+        self.rare = rare
+
+    @rule(peer=peers, span=spans, has_nothing=st.booleans())
+    def ask(self, peer: PeerKey, span: BlockSpan, has_nothing: bool) -> None:
         owed = self._owed(peer)
         self.open[peer, span] += 1
-        orders = self.slots.requested(peer, span)
+        orders = self.slots.requested(peer, span, has_nothing=has_nothing)
         too_much = len(owed) >= PER_PEER and sum(owed) + span.length > BYTES_PER_PEER
         assert (RejectSpan(peer, span) in orders) == too_much
+        if has_nothing and peer not in self.known:
+            self.newcomers[peer] = span
+        self.known.add(peer)
         self._take(orders)
 
     @precondition(lambda self: self.open.total())
@@ -48,6 +60,8 @@ class AnyRequests(RuleBasedStateMachine):
     def withdraw(self, data: st.DataObject) -> None:
         waiting = [each for each, count in self.open.items() if count]
         peer, span = data.draw(st.sampled_from(waiting))
+        if self.newcomers.get(peer) == span:
+            del self.newcomers[peer]
         orders = self.slots.withdrawn(peer, span)
         assert orders == [RejectSpan(peer, span)]
         self._take(orders)
@@ -60,11 +74,15 @@ class AnyRequests(RuleBasedStateMachine):
     @rule(peer=peers)
     def sent(self, peer: PeerKey) -> None:
         self.sending.pop(peer, None)
+        self.welcomed.discard(peer)
         self._take([*self.slots.sent(peer)])
 
     @rule(peer=peers)
     def leave(self, peer: PeerKey) -> None:
         self.sending.pop(peer, None)
+        self.newcomers.pop(peer, None)
+        self.welcomed.discard(peer)
+        self.known.discard(peer)
         for key in [key for key in self.open if key[0] == peer]:
             del self.open[key]
         self._take([*self.slots.left(peer)])
@@ -76,13 +94,24 @@ class AnyRequests(RuleBasedStateMachine):
             if isinstance(order, SendSpan):
                 assert order.peer not in self.sending, "one at a time"
                 self.sending[order.peer] = order.span
+                if order.peer in self.newcomers:
+                    assert order.span == self.newcomers.pop(order.peer), "its first request first"
+                    self.welcomed.add(order.peer)
+                else:
+                    assert self.rare >> order.span.piece & 1 or not self._wait_for_rare(), "what is rare first"
 
     @invariant()
     def no_slot_is_idle_while_somebody_waits(self) -> None:
         assert len(self.sending) <= SLOTS
         waiting = {peer for (peer, _), count in self.open.items() if count} - self.sending.keys()
-        assert not waiting or len(self.sending) == SLOTS
+        assert not waiting or len(self.sending) + 2 * len(self.welcomed) >= SLOTS, "a newcomer's piece takes three"
         assert self.slots.waiting == self.open.total() + len(self.sending)
+
+    def _wait_for_rare(self) -> bool:
+        return any(
+            count and self.rare >> span.piece & 1 and peer not in self.sending
+            for (peer, span), count in self.open.items()
+        )
 
     def _owed(self, peer: PeerKey) -> list[int]:
         """The bytes of each request of a peer that is not done."""

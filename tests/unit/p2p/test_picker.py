@@ -24,9 +24,11 @@ def test_the_rarest_are_those_that_a_count_says(peers: list[int], data: st.DataO
     candidates = data.draw(st.integers(1, everything(20)))
     holders = {piece: sum(pieces >> piece & 1 for pieces in peers) for piece in members(candidates)}
 
-    rarest = availability.rarest(candidates)
+    rarest, few = availability.rarest(candidates), availability.with_few_holders(candidates)
 
     assert set(members(rarest)) == {piece for piece, count in holders.items() if count == min(holders.values())}
+    assert set(members(few)) == {piece for piece, count in holders.items() if count <= 3}
+    assert set(members(availability.held & candidates)) == {piece for piece, count in holders.items() if count}
 
 
 def test_what_nobody_holds_cannot_be_lost() -> None:

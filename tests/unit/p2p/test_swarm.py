@@ -130,6 +130,30 @@ def test_a_peer_that_has_nothing_yet_is_sent_its_first_piece_before_others() -> 
     assert swarm.handle(SpanSent(PeerKey(10)), 0.0) == [SendSpan(ANNA, BlockSpan(PieceIndex(2), 0, 1))]
 
 
+@pytest.mark.parametrize(
+    ("around", "served"),
+    [
+        pytest.param(32 + 63, 1, id="little is to be had"),
+        pytest.param(32 + 64, 0, id="there is enough to ask for"),
+        pytest.param(COUNT, 0, id="everything is there"),
+    ],
+)
+def test_while_little_is_to_be_had_the_piece_that_few_have_is_sent_before_others(around: int, served: int) -> None:
+    swarm = a_swarm(held=everything(32))
+    for key in range(10, 14):
+        joined(swarm, PeerKey(key), everything(around) & ~(1 << 1))
+    joined(swarm, ANNA, 1)
+    for key in range(20, 28):
+        joined(swarm, PeerKey(key), 1)
+        swarm.handle(SpanRequested(PeerKey(key), BlockSpan(PieceIndex(2), 0, 1)), 0.0)
+    common, rare = BlockSpan(PieceIndex(0), 0, 1), BlockSpan(PieceIndex(1), 0, 1)
+    swarm.handle(SpanRequested(PeerKey(10), common), 0.0)
+    swarm.handle(SpanRequested(ANNA, rare), 0.0)
+
+    expected = (SendSpan(PeerKey(10), common), SendSpan(ANNA, rare))[served]
+    assert swarm.handle(SpanSent(PeerKey(20)), 0.0) == [expected]
+
+
 @pytest.mark.parametrize(("waiting", "at_once"), [(8, 2), (9, 3)])
 def test_a_peer_where_more_waits_than_it_has_slots_is_asked_for_one_piece_more(waiting: int, at_once: int) -> None:
     swarm = a_swarm()

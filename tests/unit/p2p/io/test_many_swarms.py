@@ -30,20 +30,21 @@ def waiting(site: Site) -> float:
     return site.metrics.value("kraken_p2p_uploads", state="waiting")
 
 
-async def test_a_small_blob_does_not_wait_for_the_large_one_that_all_others_want() -> None:
-    large, small = a_blob(pieces=300, seed=1), a_blob(pieces=1, tail=1000, seed=2)
+async def test_a_small_blob_does_not_wait_for_the_large_ones_that_all_others_want() -> None:
+    one, two = a_blob(pieces=300, seed=1), a_blob(pieces=300, seed=2)
+    small = a_blob(pieces=1, tail=1000, seed=3)
     async with sites(Role.ORIGIN, *[Role.AGENT] * 7, settings=FEW_SLOTS) as (origin, *agents):
-        await origin.put(large)
-        await origin.put(small)
+        for blob in (one, two, small):
+            await origin.put(blob)
         origin.traffic.set_limits(BandwidthSettings(send_bytes_per_second=64 * KIB))  # 12 s for three pieces
-        for agent in agents[:6]:
-            await agent.fetch(large, origin.candidate)
+        for agent, blob in zip(agents[:6], (one, two) * 3, strict=True):
+            await agent.fetch(blob, origin.candidate)
         await until(lambda: waiting(origin) > 0)
 
         runner = await agents[6].fetch(small, origin.candidate)
         await until(lambda: runner.engine.complete)
 
-        assert sent(origin, large) == 3 * BLOCK_LENGTH
+        assert sent(origin, one) + sent(origin, two) == 3 * BLOCK_LENGTH
         assert waiting(origin) > 0
 
 
