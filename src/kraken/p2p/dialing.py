@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Collection
-from dataclasses import dataclass
 
 from kraken.core.peers import Address, PeerId, Role
+from kraken.core.values import Value
 
 MAX_CANDIDATES = 200
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(Value, frozen=True):
     """A peer that the tracker named; `peer_id` is None when it did not say."""
 
     address: Address
@@ -24,8 +23,7 @@ class Candidate:
     peer_id: PeerId | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Dial:
+class Dial(Value, frozen=True):
     """Order: connect to this peer, then report that it joined or that the dial failed."""
 
     candidate: Candidate

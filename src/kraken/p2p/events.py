@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from kraken.core.peers import Address, PeerId, Role
 from kraken.core.pieces import PieceIndex
+from kraken.core.values import Value
 from kraken.p2p.dialing import Candidate, Dial
 from kraken.p2p.ledger import PeerKey
 from kraken.p2p.upload_slots import BlockSpan, RejectSpan, SendSpan
 
 
-@dataclass(frozen=True, slots=True)
-class PeerJoined:
+class PeerJoined(Value, frozen=True):
     """A connection stands. `dialled` is the address that we dialled, None when the peer came to us.
 
     A Kraken peer never chokes; a stock client (`kraken` false) has us choked until it says otherwise. `told` is the
@@ -28,13 +26,11 @@ class PeerJoined:
     zone: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class PeerLeft:
+class PeerLeft(Value, frozen=True):
     peer: PeerKey
 
 
-@dataclass(frozen=True, slots=True)
-class PeerHas:
+class PeerHas(Value, frozen=True):
     """A peer holds these pieces too (a set); `waiting` requests queue there, None when it did not say."""
 
     peer: PeerKey
@@ -42,90 +38,78 @@ class PeerHas:
     waiting: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class PiecesSuggested:
+class PiecesSuggested(Value, frozen=True):
     """An origin wants us, and nobody else for now, to fetch these pieces (a set) from it."""
 
     peer: PeerKey
     pieces: int
 
 
-@dataclass(frozen=True, slots=True)
-class PeerChoked:
+class PeerChoked(Value, frozen=True):
     peer: PeerKey
     choked: bool
 
 
-@dataclass(frozen=True, slots=True)
-class SpanRequested:
+class SpanRequested(Value, frozen=True):
     """A peer asks for part of a piece, within the bounds of the blob."""
 
     peer: PeerKey
     span: BlockSpan
 
 
-@dataclass(frozen=True, slots=True)
-class SpanWithdrawn:
+class SpanWithdrawn(Value, frozen=True):
     peer: PeerKey
     span: BlockSpan
 
 
-@dataclass(frozen=True, slots=True)
-class SpanSent:
+class SpanSent(Value, frozen=True):
     """What was ordered to be sent to the peer is out, or will never be."""
 
     peer: PeerKey
 
 
-@dataclass(frozen=True, slots=True)
-class BytesArrived:
+class BytesArrived(Value, frozen=True):
     """The peer is alive: it last sent payload of a piece at `at` (monotonic seconds). Told before a Tick."""
 
     peer: PeerKey
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class PieceVerified:
+class PieceVerified(Value, frozen=True):
     """A piece is on disk, and its hash is right. `peer` sent it; None when it was found by other means."""
 
     peer: PeerKey | None
     piece: PieceIndex
 
 
-@dataclass(frozen=True, slots=True)
-class PieceCorrupt:
+class PieceCorrupt(Value, frozen=True):
     """The peer sent a whole piece that does not have its hash."""
 
     peer: PeerKey
     piece: PieceIndex
 
 
-@dataclass(frozen=True, slots=True)
-class PieceDropped:
+class PieceDropped(Value, frozen=True):
     """The peer sent a piece that could not be kept, for want of room. It is still to be had."""
 
     peer: PeerKey
     piece: PieceIndex
 
 
-@dataclass(frozen=True, slots=True)
-class PieceLost:
+class PieceLost(Value, frozen=True):
     """A piece that we held turned out bad on our disk."""
 
     piece: PieceIndex
 
 
-@dataclass(frozen=True, slots=True)
-class RequestRejected:
+class RequestRejected(Value, frozen=True):
     """The peer will not send this piece now."""
 
     peer: PeerKey
     piece: PieceIndex
 
 
-@dataclass(frozen=True, slots=True)
-class ReaderMoved:
+class ReaderMoved(Value, frozen=True):
     """Somebody waits for the pieces start <= i < stop, in order; `part` when that is not the whole blob."""
 
     reader: int
@@ -134,20 +118,17 @@ class ReaderMoved:
     part: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ReaderLeft:
+class ReaderLeft(Value, frozen=True):
     reader: int
 
 
-@dataclass(frozen=True, slots=True)
-class DemandChanged:
+class DemandChanged(Value, frozen=True):
     """Whether pieces are to be fetched at all."""
 
     wanted: bool
 
 
-@dataclass(frozen=True, slots=True)
-class AllowanceChanged:
+class AllowanceChanged(Value, frozen=True):
     """So many requests may be outstanding, late ones included, while other swarms of this host ask too.
 
     `requests` is 1 or more; None when nobody else sets a limit.
@@ -156,8 +137,7 @@ class AllowanceChanged:
     requests: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class PeersOffered:
+class PeersOffered(Value, frozen=True):
     """The tracker named peers.
 
     `crowd` is how many peers of the swarm still fetch, ourselves included; 0 when it did not say.
@@ -167,13 +147,11 @@ class PeersOffered:
     crowd: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class DialFailed:
+class DialFailed(Value, frozen=True):
     address: Address
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(Value, frozen=True):
     """Only time has passed."""
 
 
@@ -202,24 +180,21 @@ Event = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class AskPiece:
+class AskPiece(Value, frozen=True):
     """Request this piece of the peer."""
 
     peer: PeerKey
     piece: PieceIndex
 
 
-@dataclass(frozen=True, slots=True)
-class WithdrawAsk:
+class WithdrawAsk(Value, frozen=True):
     """Tell the peer that we no longer want the piece; drop what of it still comes."""
 
     peer: PeerKey
     piece: PieceIndex
 
 
-@dataclass(frozen=True, slots=True)
-class TellHave:
+class TellHave(Value, frozen=True):
     """Tell these peers that we hold more pieces (a set), and how many requests wait here."""
 
     peers: tuple[PeerKey, ...]
@@ -227,32 +202,28 @@ class TellHave:
     waiting: int
 
 
-@dataclass(frozen=True, slots=True)
-class SuggestPieces:
+class SuggestPieces(Value, frozen=True):
     """Tell a peer to fetch these pieces (a set) from us."""
 
     peer: PeerKey
     pieces: int
 
 
-@dataclass(frozen=True, slots=True)
-class ClosePeer:
+class ClosePeer(Value, frozen=True):
     """Close the connection; nothing is held against the peer."""
 
     peer: PeerKey
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class BanPeer:
+class BanPeer(Value, frozen=True):
     """Close the connection and keep the peer out: it was proven to send bad data."""
 
     peer: PeerKey
     piece: PieceIndex
 
 
-@dataclass(frozen=True, slots=True)
-class AskTracker:
+class AskTracker(Value, frozen=True):
     """More peers are needed, or news of how many there are, sooner than the next announce is due."""
 
 

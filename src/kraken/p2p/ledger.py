@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import NewType
 
 from kraken.core.pieces import PieceIndex
+from kraken.core.values import Value
 from kraken.p2p.bitfield import set_of
 
 PeerKey = NewType("PeerKey", int)  # a connection's number, never used twice by a node
@@ -23,8 +24,7 @@ _HURRIED_FACTOR = 2.0
 """What is outstanding at the end of a download is late after this many times the usual time, whatever the floor."""
 
 
-@dataclass(frozen=True, slots=True)
-class Overdue:
+class Overdue(Value, frozen=True):
     """A request that took too long. It stays outstanding: the piece may still come."""
 
     peer: PeerKey

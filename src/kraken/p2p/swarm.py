@@ -102,6 +102,9 @@ crowd the origins share it out, where somebody reads or latency binds the blob: 
 beyond the ideal instead of 0.32, and 1,000 hosts have 20 MiB in 37 ms instead of 38 to 42. Else our own share is the
 faster way."""
 
+_LOAD_OF_OURS = 2
+"""What we have asked of a peer counts so many times beside what waits there: news of it may still be on its way."""
+
 _SCARCE = 64
 """While there are fewer pieces than this around us to ask for, of those that we lack, the crowd waits for new ones."""
 
@@ -645,12 +648,13 @@ class Swarm:
         return self._ledger.total <= usual // _FEW
 
     def _room(self) -> int:
-        """How many more requests may go out now."""
-        return max(min(self._most() - self._ledger.total, self._allowed()), 0) if self.wanted else 0
-
-    def _allowed(self) -> int:
-        """How many more requests the other swarms of this host leave room for."""
-        return self.pieces.count if self.allowance is None else self.allowance - self._ledger.total
+        """How many more requests may go out now: as many as the other swarms of this host leave room for, too."""
+        if not self.wanted:
+            return 0
+        most = self._most()
+        if self.allowance is not None:
+            most = min(most, self.allowance)
+        return max(most - self._ledger.total, 0)
 
     def _most(self) -> int:
         """How many requests may be outstanding, as far as this swarm is concerned.
@@ -701,7 +705,7 @@ class Swarm:
         readers, exclusive = [each.pieces for each in self._readers.values()], self._exclusive()
         in_order = bool(exclusive) or (bool(readers) and not self._in_a_crowd())
         while room > 0 and queue and (free or late):
-            _, _, _, peer, neighbour = heapq.heappop(queue)
+            late_peer, load, _, peer, neighbour = heapq.heappop(queue)
             candidates = self._candidates(peer, neighbour, free & ~spared[neighbour.kind], late)
             if not candidates:
                 continue
@@ -714,31 +718,26 @@ class Swarm:
             late &= ~(1 << piece)
             room -= 1
             if ledger.count(peer) < most[neighbour.kind]:
-                heapq.heappush(queue, self._turn(peer, neighbour))
+                heapq.heappush(queue, (late_peer, load + _LOAD_OF_OURS, self._rng.random(), peer, neighbour))
 
     def _worth_asking(
         self, peers: Iterable[tuple[PeerKey, Neighbour]], wanted: Sequence[int], most: Sequence[int]
     ) -> list[tuple[bool, int, float, PeerKey, Neighbour]]:
         """A heap of the peers that may be asked for something.
 
+        Late peers last; then by what waits at the peer and what we have asked of it ourselves; then by chance.
+
         Args: wanted, the pieces of interest, and most, how many requests are allowed, both by kind.
         """
-        counts = self._ledger.counts
-        queue = [
-            self._turn(peer, each)
-            for peer, each in peers
-            if each.pieces & wanted[each.kind]
-            and not (each.choking or each.rest_until)
-            and counts.get(peer, 0) < most[each.kind]
-        ]
+        queue, count, chance = [], self._ledger.counts.get, self._rng.random
+        for peer, each in peers:
+            if each.pieces & wanted[each.kind] and not (each.choking or each.rest_until):
+                asked = count(peer, 0)
+                if asked < most[each.kind]:
+                    queue.append((each.late, each.waiting + _LOAD_OF_OURS * asked, chance(), peer, each))
         if len(queue) > 1:
             heapq.heapify(queue)
         return queue
-
-    def _turn(self, peer: PeerKey, neighbour: Neighbour) -> tuple[bool, int, float, PeerKey, Neighbour]:
-        """Late peers last; then by what waits at the peer and what we have asked of it ourselves; then by chance."""
-        load = neighbour.waiting + 2 * self._ledger.counts.get(peer, 0)
-        return neighbour.late, load, self._rng.random(), peer, neighbour
 
     def _candidates(self, peer: PeerKey, neighbour: Neighbour, free: int, late: int) -> int:
         """What this peer could be asked for; a late piece of anyone who was not asked for it yet."""

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 from kraken.core.pieces import PieceIndex
+from kraken.core.values import Value
 from kraken.p2p.ledger import PeerKey
 
 _NEWCOMERS_SLOTS = 3
@@ -20,8 +20,7 @@ _NEWCOMERS_SLOTS = 3
 the first tenth has 7 pieces more after 50 ms by that. With two slots or four it has as many."""
 
 
-@dataclass(frozen=True, slots=True)
-class BlockSpan:
+class BlockSpan(Value, frozen=True):
     """What a peer asks for: bytes begin <= i < begin + length of a piece."""
 
     piece: PieceIndex
@@ -29,16 +28,14 @@ class BlockSpan:
     length: int
 
 
-@dataclass(frozen=True, slots=True)
-class SendSpan:
+class SendSpan(Value, frozen=True):
     """Order: send this to the peer, then report that it was sent."""
 
     peer: PeerKey
     span: BlockSpan
 
 
-@dataclass(frozen=True, slots=True)
-class RejectSpan:
+class RejectSpan(Value, frozen=True):
     """Order: tell the peer that it will not get this."""
 
     peer: PeerKey

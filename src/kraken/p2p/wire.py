@@ -20,6 +20,7 @@ from enum import IntEnum
 from typing import Any
 
 from kraken.core.errors import Invalid
+from kraken.core.values import Value
 
 PREFIX = struct.Struct(">I")
 PIECE_HEADER_BYTES = 9
@@ -52,33 +53,28 @@ class Kind(IntEnum):
     EXTENDED = 20
 
 
-@dataclass(frozen=True, slots=True)
-class Flag:
+class Flag(Value, frozen=True):
     """A message that is all id: choke, unchoke, (not) interested, have all, have none."""
 
     kind: Kind
 
 
-@dataclass(frozen=True, slots=True)
-class Have:
+class Have(Value, frozen=True):
     piece: int
 
 
-@dataclass(frozen=True, slots=True)
-class Hint:
+class Hint(Value, frozen=True):
     """Suggest or allowed fast: taken, and of no consequence here."""
 
     kind: Kind
     piece: int
 
 
-@dataclass(frozen=True, slots=True)
-class Bitfield:
+class Bitfield(Value, frozen=True):
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(Value, frozen=True):
     """Part of a piece: request, cancel or reject. `begin` and `length` are bytes within the piece."""
 
     kind: Kind
@@ -87,8 +83,7 @@ class Span:
     length: int
 
 
-@dataclass(frozen=True, slots=True)
-class PieceHeader:
+class PieceHeader(Value, frozen=True):
     """The head of a piece frame; `length` bytes of data follow on the wire."""
 
     piece: int
@@ -96,8 +91,7 @@ class PieceHeader:
     length: int
 
 
-@dataclass(frozen=True, slots=True)
-class Extended:
+class Extended(Value, frozen=True):
     """An extended message; id 0 is the extension handshake."""
 
     extended_id: int

@@ -6,10 +6,10 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import replace
 from typing import cast
 
 import pytest
+from msgspec.structs import replace
 from tests.helpers.blobs import Blob, a_blob
 
 from kraken.core.digest import Digest
