@@ -15,6 +15,7 @@ from typing import TypeVar
 from kraken.core.pieces import GIB, MIB
 from kraken.p2p.settings import SwarmSettings
 from kraken.runtime.garbage import without_collector
+from kraken.runtime.huge_pages import start_anew_in_huge_pages
 from kraken.sim.outcome import Outcome, outcome
 from kraken.sim.scenario import Faults, Scenario
 from kraken.sim.world import World
@@ -135,6 +136,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.sim", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="only rows that take a few minutes")
     quick: bool = parser.parse_args().quick
+    start_anew_in_huge_pages()
     print(f"| {' | '.join(COLUMNS)} |")
     print(f"| {' | '.join(['---'] * len(COLUMNS))} |")
     for row in ROWS:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from kraken.cli.plot_file import PlotFile
 from kraken.runtime.garbage import without_collector
+from kraken.runtime.huge_pages import start_anew_in_huge_pages
 from kraken.sim.image import ImageCrowd, ImageSet
 from kraken.sim.outcome import ImageOutcome, Outcome, image_outcome, outcome
 from kraken.sim.plot import plot
@@ -14,10 +15,13 @@ from kraken.sim.scenario import Scenario
 from kraken.sim.world import World
 
 _SAMPLES = 200
+_MANY_HOSTS = 1000
 
 
 def run(scenario: Scenario, *, as_json: bool, picture: PlotFile | None) -> int:
     """Simulate, print the figures, and draw them. Returns: the exit code, 1 when a live host never had the blob."""
+    if scenario.hosts >= _MANY_HOSTS:
+        start_anew_in_huge_pages()
     world = World(scenario, _SAMPLES if picture is not None else 0)
     without_collector(world.run)
     figures = outcome(world)
