@@ -162,8 +162,8 @@ class SwarmSettings:
         8,
         low=1,
         high=64,
-        meaning="Pieces sent at once, first come first served; of a blob of few pieces four. One slot gives 0.57, 6 to "
-        "8 give 0.97.",
+        meaning="Pieces sent at once: first come first served, but newcomers go first, and while little is to be had "
+        "what few have. Of a blob of few pieces four. One slot gives 0.57, 6 to 8 give 0.97.",
     )
     queued_per_peer: int = setting(
         3,

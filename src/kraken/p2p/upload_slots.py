@@ -15,10 +15,6 @@ from kraken.core.pieces import PieceIndex
 from kraken.core.values import Value
 from kraken.p2p.ledger import PeerKey
 
-_NEWCOMERS_SLOTS = 3
-"""A newcomer's first piece takes as many slots, so that it is not one of eight that share the link: with 15,000 hosts
-the first tenth has 7 pieces more after 50 ms by that. With two slots or four it has as many."""
-
 
 class BlockSpan(Value, frozen=True):
     """What a peer asks for: bytes begin <= i < begin + length of a piece."""
@@ -51,15 +47,18 @@ class UploadSlots:
         bytes_per_peer: int,
         requests_per_peer: int,
         sent_first: Callable[[Iterable[PieceIndex]], int],
+        first_piece_slots: int = 1,
     ) -> None:
         """
         Args: bytes_per_peer, how much may wait for one peer; requests_per_peer, how many at least may; sent_first,
-        tells which of some pieces go before the others now, bit i = piece i.
+        tells which of some pieces go before the others now, bit i = piece i; first_piece_slots, how many slots the
+        first piece of a newcomer takes, so that few others share the link with it.
         """
         self._slots = slots
         self._bytes_per_peer = bytes_per_peer
         self._requests_per_peer = requests_per_peer
         self._sent_first = sent_first
+        self._first_piece_slots = first_piece_slots
         self._newcomers: deque[tuple[PeerKey, BlockSpan]] = deque()
         self._queue: deque[tuple[PeerKey, BlockSpan]] = deque()
         self._active: dict[PeerKey, BlockSpan] = {}
@@ -122,7 +121,7 @@ class UploadSlots:
         return started
 
     def _has_room(self) -> bool:
-        return len(self._active) + (_NEWCOMERS_SLOTS - 1) * len(self._welcomed) < self._slots
+        return len(self._active) + (self._first_piece_slots - 1) * len(self._welcomed) < self._slots
 
     def _next(self) -> tuple[PeerKey, BlockSpan] | None:
         """Whose turn it is, of those that nothing is sent to; None if there is nobody."""

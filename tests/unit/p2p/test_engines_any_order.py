@@ -19,7 +19,7 @@ from kraken.p2p.dialing import MAX_CANDIDATES, Candidate, DialPlan
 from kraken.p2p.ledger import PeerKey, RequestLedger
 from kraken.p2p.upload_slots import BlockSpan, RejectSpan, SendSpan, UploadSlots
 
-SLOTS, PER_PEER, BYTES_PER_PEER = 3, 2, 200
+SLOTS, PER_PEER, BYTES_PER_PEER, FIRST = 3, 2, 200, 2
 
 peers = st.integers(1, 6).map(PeerKey)
 pieces = st.integers(0, 7).map(PieceIndex)
@@ -32,7 +32,7 @@ class AnyRequests(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.rare = 0
-        self.slots = UploadSlots(SLOTS, BYTES_PER_PEER, PER_PEER, lambda asked: set_of(asked) & self.rare)
+        self.slots = UploadSlots(SLOTS, BYTES_PER_PEER, PER_PEER, lambda asked: set_of(asked) & self.rare, FIRST)
         self.open: Counter[tuple[PeerKey, BlockSpan]] = Counter()
         self.sending: dict[PeerKey, BlockSpan] = {}
         self.known: set[PeerKey] = set()
@@ -104,7 +104,7 @@ class AnyRequests(RuleBasedStateMachine):
     def no_slot_is_idle_while_somebody_waits(self) -> None:
         assert len(self.sending) <= SLOTS
         waiting = {peer for (peer, _), count in self.open.items() if count} - self.sending.keys()
-        assert not waiting or len(self.sending) + 2 * len(self.welcomed) >= SLOTS, "a newcomer's piece takes three"
+        assert not waiting or len(self.sending) + (FIRST - 1) * len(self.welcomed) >= SLOTS
         assert self.slots.waiting == self.open.total() + len(self.sending)
 
     def _wait_for_rare(self) -> bool:

@@ -130,6 +130,19 @@ def test_a_peer_that_has_nothing_yet_is_sent_its_first_piece_before_others() -> 
     assert swarm.handle(SpanSent(PeerKey(10)), 0.0) == [SendSpan(ANNA, BlockSpan(PieceIndex(2), 0, 1))]
 
 
+@pytest.mark.parametrize(("count", "at_once"), [(129, 3), (128, 4)])
+def test_the_first_pieces_of_newcomers_take_three_of_eight_slots_but_in_a_small_blob_one_of_four(
+    count: int, at_once: int
+) -> None:
+    swarm = a_swarm(count, held=everything(count))
+    sent = []
+    for key in range(10, 20):
+        joined(swarm, PeerKey(key), 0)
+        sent += swarm.handle(SpanRequested(PeerKey(key), BlockSpan(PieceIndex(1), 0, 1)), 0.0)
+
+    assert len(sent) == at_once
+
+
 @pytest.mark.parametrize(
     ("around", "served"),
     [

@@ -12,13 +12,13 @@ from kraken.p2p.upload_slots import BlockSpan, RejectSpan, SendSpan, UploadSlots
 ANNA, BERT, CARL, DORA = map(PeerKey, range(1, 5))
 
 
-def slots_of(count: int, rare: int = 0) -> UploadSlots:
-    """Slots for two requests of 100 bytes a peer, where the pieces of `rare` go before others."""
+def slots_of(count: int, rare: int = 0, first: int = 1) -> UploadSlots:
+    """Slots for two requests of 100 bytes a peer. Pieces of `rare` go before others; a first piece takes `first`."""
 
     def sent_first(asked: Iterable[PieceIndex]) -> int:
         return set_of(asked) & rare
 
-    return UploadSlots(count, bytes_per_peer=200, requests_per_peer=2, sent_first=sent_first)
+    return UploadSlots(count, bytes_per_peer=200, requests_per_peer=2, sent_first=sent_first, first_piece_slots=first)
 
 
 def span(piece: int, length: int = 100) -> BlockSpan:
@@ -134,8 +134,8 @@ def test_what_is_rare_waits_while_something_else_is_sent_to_the_same_peer() -> N
     assert slots.sent(ANNA) == [SendSpan(ANNA, span(3))]
 
 
-def test_a_newcomers_first_piece_takes_three_slots() -> None:
-    slots = slots_of(4)
+def test_a_newcomers_first_piece_takes_more_slots_than_another() -> None:
+    slots = slots_of(4, first=3)
 
     assert slots.requested(ANNA, span(0), has_nothing=True) == [SendSpan(ANNA, span(0))]
     assert slots.requested(BERT, span(0), has_nothing=True) == [SendSpan(BERT, span(0))]  # one is free
