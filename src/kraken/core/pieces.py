@@ -91,11 +91,12 @@ class Pieces:
 def piece_length_for(size: int) -> int:
     """Bytes of a piece of a blob of `size` bytes.
 
-    The next power of two at or above size/1024, within 256 KiB and 4 MiB, or 16 MiB for blobs above
-    64 GiB. The time lost to a swarm is 2.0 to 2.8 x log2(hosts) piece times whatever the size of the
-    blob, so pieces shrink with the blob: about 1,000 pieces cost 3-4 % at 15,000 hosts, 256 pieces
-    at least 6 %. Below 256 KiB latency eats the gain; above 4 MiB a peer's buffers do.
+    The next power of two at or above size/1024, within 256 KiB and 2 MiB; 4 MiB for blobs above 16 GiB,
+    and 16 MiB above 64 GiB. The time lost to a swarm is 2.0 to 2.8 x log2(hosts) piece times whatever the
+    size of the blob, so pieces shrink with the blob: about 1,000 pieces cost 3-4 % at 15,000 hosts, 256
+    pieces at least 6 %. Below 256 KiB latency eats the gain; above 2 MiB the caches of the processor do,
+    and a peer's buffers. See decision 18.
     """
-    largest = 16 * MIB if size > 64 * GIB else 4 * MIB
+    largest = 16 * MIB if size > 64 * GIB else 4 * MIB if size > 16 * GIB else 2 * MIB
     wanted = -(-size // 1024)
     return min(max(1 << max(wanted - 1, 0).bit_length(), BLOCK_LENGTH), largest)
