@@ -345,6 +345,29 @@ def test_for_a_reader_or_a_small_blob_a_large_crowd_asks_an_origin_for_what_it_s
     assert (requests[0] not in ours) == others
 
 
+@pytest.mark.parametrize(("took", "heeded"), [(0.04, False), (0.041, True)])
+def test_what_an_origin_suggested_is_asked_for_where_it_is_far_slower_than_most(took: float, heeded: bool) -> None:
+    swarm = a_swarm()
+    a_crowd(swarm, 12)
+    for key in range(10, 22):
+        swarm.handle(PeerHas(PeerKey(key), everything(24)), 0.0)
+    ours = set(range(COUNT - 50, COUNT - 44))
+    swarm.handle(PiecesSuggested(ORIGIN, sum(1 << piece for piece in ours)), 0.0)
+    requests = asked([*swarm.handle(DemandChanged(wanted=True), 0.0)])
+    of_agents = [request for request in requests if request[0] != ORIGIN]
+    (first,) = [piece for peer, piece in requests if peer == ORIGIN]
+    for peer, piece in of_agents[:3]:
+        swarm.handle(PieceVerified(peer, PieceIndex(piece)), 0.01)
+    swarm.handle(PieceVerified(ORIGIN, PieceIndex(first)), took)
+
+    peer, piece = of_agents[3]
+    later = asked([*swarm.handle(PieceVerified(peer, PieceIndex(piece)), took)])
+    of_origin = {piece for peer, piece in later if peer == ORIGIN}
+
+    assert len(of_origin) == 1
+    assert (of_origin <= ours) == heeded
+
+
 def test_an_origin_hears_of_what_it_suggested_and_of_nothing_else() -> None:
     swarm = a_swarm(held=0b1)
     a_crowd(swarm, 12)
