@@ -10,7 +10,7 @@ import random
 from collections.abc import Collection
 
 from kraken.core.peers import Address, PeerId, Role
-from kraken.core.values import Value
+from kraken.p2p.values import Value
 
 MAX_CANDIDATES = 200
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from kraken.core.peers import Address, PeerId, Role
 from kraken.core.pieces import PieceIndex
-from kraken.core.values import Value
 from kraken.p2p.dialing import Candidate, Dial
 from kraken.p2p.ledger import PeerKey
 from kraken.p2p.upload_slots import BlockSpan, RejectSpan, SendSpan
+from kraken.p2p.values import Value
 
 
 class PeerJoined(Value, frozen=True):

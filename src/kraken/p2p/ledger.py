@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import NewType
 
 from kraken.core.pieces import PieceIndex
-from kraken.core.values import Value
 from kraken.p2p.bitfield import set_of
+from kraken.p2p.values import Value
 
 PeerKey = NewType("PeerKey", int)  # a connection's number, never used twice by a node
 

@@ -12,8 +12,8 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 from kraken.core.pieces import PieceIndex
-from kraken.core.values import Value
 from kraken.p2p.ledger import PeerKey
+from kraken.p2p.values import Value
 
 
 class BlockSpan(Value, frozen=True):

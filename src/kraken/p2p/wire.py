@@ -20,7 +20,7 @@ from enum import IntEnum
 from typing import Any
 
 from kraken.core.errors import Invalid
-from kraken.core.values import Value
+from kraken.p2p.values import Value
 
 PREFIX = struct.Struct(">I")
 PIECE_HEADER_BYTES = 9
