@@ -93,7 +93,7 @@ def test_a_reader_at_line_rate_need_not_wait_for_the_whole_blob() -> None:
     assert lag <= 0.45
 
 
-@pytest.mark.parametrize(("hosts", "window"), [(100, 208), (600, 511)])
+@pytest.mark.parametrize(("hosts", "window"), [(100, 208), (390, 332), (600, 341)])
 def test_the_tracker_tells_readers_of_a_crowd_how_many_they_are(hosts: int, window: int) -> None:
     crowd = ran(Scenario(hosts=hosts, blob=GIB, arrivals=0.0, readers=True, horizon=0.01))
 

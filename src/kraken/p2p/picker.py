@@ -25,9 +25,9 @@ each all end at once, and three quarters are unhashed then; with this a tenth is
 _USUAL_CROWD = 244
 """A crowd of so many stands the usual window, and a larger one a window that is larger in proportion."""
 
-_USUAL_PART, _LARGEST_PART = 4, 2
+_USUAL_PART, _LARGEST_PART = 4, 3
 """The usual window is at most a quarter of the blob, or nearly all would have to be here before a reader could go on.
-That of a large crowd, where pieces take long to reach everybody, is at most half of it."""
+That of a large crowd, where pieces take long to reach everybody, is at most a third of it."""
 
 
 def window_of(most: int, pieces: int, crowd: int) -> int:

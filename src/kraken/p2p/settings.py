@@ -185,7 +185,7 @@ class SwarmSettings:
         high=4096,
         meaning="Pieces ahead of a reader that come before all others, at most a quarter of the blob. In a crowd the "
         "rarest of those soon due is taken, never simply the next one, which all would ask of the origins. Where a "
-        "tracker tells that more than 244 peers fetch the blob they are more in proportion, at most half of it. See "
+        "tracker tells that more than 244 peers fetch the blob they are more in proportion, at most a third of it. See "
         "decision 16.",
     )
     timeout_floor_seconds: float = setting(
