@@ -144,27 +144,47 @@ def test_the_first_pieces_of_newcomers_take_three_of_eight_slots_but_in_a_small_
 
 
 @pytest.mark.parametrize(
-    ("around", "served"),
+    ("held", "around", "served"),
     [
-        pytest.param(32 + 63, 1, id="little is to be had"),
-        pytest.param(32 + 64, 0, id="there is enough to ask for"),
-        pytest.param(COUNT, 0, id="everything is there"),
+        pytest.param(32, 32 + 63, 1, id="little is to be had"),
+        pytest.param(32, 32 + 64, 0, id="there is enough to ask for"),
+        pytest.param(COUNT - 8, COUNT, 0, id="all that is missing is there"),
     ],
 )
-def test_while_little_is_to_be_had_the_piece_that_few_have_is_sent_before_others(around: int, served: int) -> None:
-    swarm = a_swarm(held=everything(32))
+def test_while_little_is_to_be_had_the_piece_that_few_have_is_sent_before_others(
+    held: int, around: int, served: int
+) -> None:
+    swarm = a_swarm(held=everything(held))
     for key in range(10, 14):
         joined(swarm, PeerKey(key), everything(around) & ~(1 << 1))
     joined(swarm, ANNA, 1)
-    for key in range(20, 28):
-        joined(swarm, PeerKey(key), 1)
-        swarm.handle(SpanRequested(PeerKey(key), BlockSpan(PieceIndex(2), 0, 1)), 0.0)
     common, rare = BlockSpan(PieceIndex(0), 0, 1), BlockSpan(PieceIndex(1), 0, 1)
+    a_full_house(swarm)
     swarm.handle(SpanRequested(PeerKey(10), common), 0.0)
     swarm.handle(SpanRequested(ANNA, rare), 0.0)
 
     expected = (SendSpan(PeerKey(10), common), SendSpan(ANNA, rare))[served]
     assert swarm.handle(SpanSent(PeerKey(20)), 0.0) == [expected]
+
+
+def test_of_pieces_that_few_have_the_rarest_is_sent_first() -> None:
+    swarm = a_swarm(held=0b111)
+    a_full_house(swarm)
+    joined(swarm, PeerKey(10), 0b010)
+    joined(swarm, ANNA, 0b001)
+    joined(swarm, BERT, 0b001)
+    one_has, nobody_has = BlockSpan(PieceIndex(1), 0, 1), BlockSpan(PieceIndex(2), 0, 1)
+    swarm.handle(SpanRequested(ANNA, one_has), 0.0)
+    swarm.handle(SpanRequested(BERT, nobody_has), 0.0)
+
+    assert swarm.handle(SpanSent(PeerKey(20)), 0.0) == [SendSpan(BERT, nobody_has)]
+
+
+def a_full_house(swarm: Swarm) -> None:
+    """Eight agents that have the first piece, and are being sent another one: all slots are taken."""
+    for key in range(20, 28):
+        joined(swarm, PeerKey(key), 1)
+        swarm.handle(SpanRequested(PeerKey(key), BlockSpan(PieceIndex(2), 0, 1)), 0.0)
 
 
 @pytest.mark.parametrize(("waiting", "at_once"), [(8, 2), (9, 3)])
