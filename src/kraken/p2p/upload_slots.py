@@ -10,10 +10,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from itertools import islice
 
 from kraken.core.pieces import PieceIndex
 from kraken.p2p.ledger import PeerKey
 from kraken.p2p.values import Value
+
+_LOOKED_AT = 64
+"""Of so many that wait one is chosen. Agents hardly ever make more; stock clients, which ask for 16 KiB, may, and each
+block that is sent must not cost a look at thousands."""
 
 
 class BlockSpan(Value, frozen=True):
@@ -125,7 +130,7 @@ class UploadSlots:
 
     def _next(self) -> tuple[PeerKey, BlockSpan] | None:
         """Whose turn it is, of those that nothing is sent to; None if there is nobody."""
-        ready = [item for item in self._queue if item[0] not in self._active]
+        ready = list(islice((item for item in self._queue if item[0] not in self._active), _LOOKED_AT))
         if not ready:
             return None
         first = self._sent_first(span.piece for _, span in ready)
