@@ -20,8 +20,7 @@ _MANY_HOSTS = 1000
 
 def run(scenario: Scenario, *, as_json: bool, picture: PlotFile | None) -> int:
     """Simulate, print the figures, and draw them. Returns: the exit code, 1 when a live host never had the blob."""
-    if scenario.hosts >= _MANY_HOSTS:
-        start_anew_in_huge_pages()
+    _make_room(scenario)
     world = World(scenario, _SAMPLES if picture is not None else 0)
     without_collector(world.run)
     figures = outcome(world)
@@ -33,11 +32,17 @@ def run(scenario: Scenario, *, as_json: bool, picture: PlotFile | None) -> int:
 
 def run_images(scenario: Scenario, pulled: ImageSet, *, as_json: bool) -> int:
     """The same for images. Raises: Invalid, as `ImageCrowd` does."""
+    _make_room(scenario)
     crowd = ImageCrowd(scenario, pulled)
     without_collector(crowd.run)
     figures = image_outcome(crowd)
     print(json.dumps(figures.as_dict(), indent=2) if as_json else image_as_text(figures))  # noqa: T201 - its purpose
     return 1 if figures.unfinished else 0
+
+
+def _make_room(scenario: Scenario) -> None:
+    if scenario.hosts >= _MANY_HOSTS:
+        start_anew_in_huge_pages()
 
 
 def image_as_text(figures: ImageOutcome) -> str:

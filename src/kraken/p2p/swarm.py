@@ -432,8 +432,7 @@ class Swarm:
         around = missing & availability.held
         if around == missing or (around & ~self._ledger.outstanding).bit_count() >= _SCARCE:
             return 0
-        rare = availability.with_few_holders(set_of(asked))
-        return rare and availability.rarest(rare)
+        return availability.with_few_holders(availability.rarest(set_of(asked)))
 
     def _span_withdrawn(self, event: SpanWithdrawn, _now: float) -> None:
         self._actions += self._uploads.withdrawn(event.peer, event.span)
