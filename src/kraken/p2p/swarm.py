@@ -17,12 +17,12 @@ from __future__ import annotations
 import heapq
 import random
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from kraken.core.peers import Address, PeerId, Role
+from kraken.core.peers import PeerId, Role
 from kraken.core.pieces import PieceIndex, Pieces
-from kraken.p2p.bitfield import between, every_nth, everything, set_of
+from kraken.p2p.bitfield import between, everything, set_of
 from kraken.p2p.dialing import DialPlan
 from kraken.p2p.events import (
     Action,
@@ -58,14 +58,12 @@ from kraken.p2p.events import (
 )
 from kraken.p2p.keeping_up import KeepingUp
 from kraken.p2p.ledger import PeerKey, RequestLedger
+from kraken.p2p.neighbourhood import FAR_AGENT, NEAR_AGENT, Neighbour, Neighbourhood
+from kraken.p2p.news import SLOW_PIECE_SECONDS, News
 from kraken.p2p.picker import Picker, largest_window_of, window_of
 from kraken.p2p.settings import SwarmSettings
 from kraken.p2p.suggestions import Lot, Suggestions
 from kraken.p2p.upload_slots import RejectSpan, UploadSlots
-
-_SLOW = 4.0
-"""An agent that takes this many times as long as the quickest neighbour does not keep us from the origins; and an
-origin that takes this many times as long as most pieces is one that all wait for."""
 
 _FEW = 4
 """With no more than this part of the possible requests outstanding, an agent has few."""
@@ -79,15 +77,6 @@ _SMALL_BATCH_SECONDS = 0.0002
 """A blob of few pieces is bound by latency: one request a peer, eight in all and four slots spread it best, and news is
 not held back for long. 1,000 hosts that begin at once have 20 MiB in 38 to 40 ms; with eight slots, or HAVEs gathered
 for 0.5 ms, in a millisecond more."""
-
-_SLOW_PIECE_SECONDS = 0.02
-"""Where pieces come this far apart, the link is what binds, and a blob of few pieces is one like others: six real hosts
-with 20 Mbit/s have 24 MiB at 0.90 of line rate then, and at 0.82 by the rule for what latency binds."""
-
-_GATHERED_PIECES = 4
-_LONGEST_GATHER_SECONDS = 0.5
-"""There, news is gathered for as long as four pieces take, but not for longer than half a second. With that, and peers
-spared that have the pieces already, 50 hosts with 20 Mbit/s send half of the messages; see decision 15."""
 
 _CROWD = 8
 """With so many agents around us an origin has others to keep it busy, and gets one request at a time: what is asked of
@@ -122,49 +111,16 @@ _REFUSALS_BELIEVED = 3
 
 _FOREVER = float("inf")
 
-_NEAR_AGENT, _FAR_AGENT, _NEAR_ORIGIN, _ORIGIN = range(4)
-"""What a neighbour is to us. An agent is far when both sides tell their zone and the two differ; an origin is near when
-they are the same."""
-
 _Spared = tuple[int, int, int, int]
 """The pieces that each kind of neighbour is not to be asked for."""
 
 _NOTHING_SPARED: _Spared = (0, 0, 0, 0)
 
 
-@dataclass(slots=True)
-class Neighbour:
-    """What we know of one connected peer."""
-
-    peer_id: PeerId
-    role: Role
-    kraken: bool
-    dialled: Address | None
-    choking: bool
-    heard_at: float
-    kind: int
-    pieces: int = 0
-    suggested: int = 0  # what an origin wants us to fetch from it
-    untold: int = 0  # what came in that we have not told it
-    waiting: int = 0
-    late: bool = False
-    pace: float | None = None  # seconds from request to piece, smoothed
-    rest_until: float = 0.0  # nothing is asked of it before; forever once its end is ordered
-    refusals: dict[PieceIndex, int] = field(default_factory=dict)
-
-
 @dataclass(frozen=True, slots=True)
 class _Reader:
     pieces: range
     part: bool
-
-
-@dataclass(slots=True)
-class _Outbox:
-    """HAVEs that are being gathered."""
-
-    pieces: int = 0
-    flush_at: float | None = None
 
 
 class Swarm:
@@ -184,15 +140,13 @@ class Swarm:
         Args: held, the set of pieces on our disk, bit i = piece i; zone, the part of the network that we are in; lot,
         what falls to us as one of the blob's origins, None for an agent.
         """
-        self.me = me
-        self.zone = zone
         self.pieces = pieces
         self.settings = settings
         self.held = held
         self.wanted = False
         self.allowance: int | None = None
         """How many requests may be outstanding, as the host's other swarms leave room; None for no such limit."""
-        self.neighbours: dict[PeerKey, Neighbour] = {}
+        self.around = Neighbourhood(me, zone, pieces.count)
         self._rng = rng
         self._all = everything(pieces.count)
         self._picker = Picker(window_of(settings.reader_window, pieces.count, crowd=0), rng)
@@ -207,25 +161,20 @@ class Swarm:
         )
         self._plan = DialPlan(settings.dial, rng)
         self._readers: dict[int, _Reader] = {}
-        self._outbox = _Outbox()
         self._probe_at = float("-inf")
         self._rested_at = _FOREVER  # when the first of the resting peers may be asked again
-        self._origins: set[PeerKey] = set()  # connected ones
-        self._far: set[PeerKey] = set()  # connected agents of other zones
-        self._slow: set[PeerKey] = set()  # connected agents that are late, or far slower than most pieces come
         self._keeping_up = KeepingUp(settings.requests_total // 2)
-        self._waiting = 0  # requests that wait at all neighbours together, as far as they said
-        self._share: int | None = None
         self._suggestions = Suggestions(held, lot) if lot is not None else None
         self._asked_tracker = False
         self._looked_again = False
         self._actions: list[Action] = []
         self._per_peer, self._at_agents = settings.requests_per_peer, settings.requests_total
-        self._gather_seconds = settings.have_batch_seconds
+        gather_seconds = settings.have_batch_seconds
         self._in_bulk = in_bulk
         if not self._in_bulk:
             self._per_peer, self._at_agents = min(self._per_peer, _SMALL_PER_PEER), min(self._at_agents, _SMALL_IN_ALL)
-            self._gather_seconds = min(self._gather_seconds, _SMALL_BATCH_SECONDS)
+            gather_seconds = min(gather_seconds, _SMALL_BATCH_SECONDS)
+        self._news = News(self.around, self._all, gather_seconds)
         self._on: dict[type[Any], Callable[[Any, float], None]] = {
             PeerJoined: self._peer_joined,
             PeerLeft: self._peer_left,
@@ -251,6 +200,10 @@ class Swarm:
         }
 
     @property
+    def me(self) -> PeerId:
+        return self.around.me
+
+    @property
     def complete(self) -> bool:
         return self.held == self._all
 
@@ -260,16 +213,11 @@ class Swarm:
         return self._ledger.total
 
     @property
-    def _agents(self) -> int:
-        """How many agents are connected."""
-        return len(self.neighbours) - len(self._origins)
-
-    @property
     def appetite(self) -> int:
         """How many pieces could be asked for at once, if no other swarm were there: of peers that have what we miss."""
         missing, most = self._all & ~self.held, self._most_of_each()
         askable = sum(
-            most[each.kind] for each in self.neighbours.values() if each.pieces & missing and not each.choking
+            most[each.kind] for each in self.around.peers.values() if each.pieces & missing and not each.choking
         )
         return min(askable, self._most(), missing.bit_count())
 
@@ -282,7 +230,7 @@ class Swarm:
     def next_deadline(self) -> float | None:
         """When a Tick is due at the latest; None when only an event can change anything."""
         deadline = self._ledger.next_deadline()
-        flush_at = self._outbox.flush_at
+        flush_at = self._news.flush_at
         if flush_at is not None and (deadline is None or flush_at < deadline):
             deadline = flush_at
         if self._rested_at < _FOREVER and self.wanted and not self.complete:
@@ -294,15 +242,10 @@ class Swarm:
     def _peer_joined(self, event: PeerJoined, now: float) -> None:
         if event.dialled is not None:
             self._plan.joined(event.dialled)
-        kind = self._kind_of(event.role, event.zone)
-        self.neighbours[event.peer] = Neighbour(
-            event.peer_id, event.role, event.kraken, event.dialled, choking=not event.kraken, heard_at=now, kind=kind
+        kind, choking = self.around.kind_of(event.role, event.zone), not event.kraken
+        self.around.joined(
+            event.peer, Neighbour(event.peer_id, event.role, event.kraken, event.dialled, choking, now, kind)
         )
-        if event.role is Role.ORIGIN:
-            self._origins.add(event.peer)
-        elif kind == _FAR_AGENT:
-            self._far.add(event.peer)
-        self._share = None
         if self._suggestions is not None and event.role is Role.AGENT and event.kraken:
             self._suggestions.joined(event.peer)
             self._suggest(self._suggestions)
@@ -310,23 +253,12 @@ class Swarm:
         if missed:  # verified since the handshake, when it could not be told yet
             self._actions.append(TellHave((event.peer,), missed, self._uploads.waiting))
 
-    def _kind_of(self, role: Role, zone: str) -> int:
-        known = bool(self.zone and zone)
-        if role is Role.ORIGIN:
-            return _NEAR_ORIGIN if known and zone == self.zone else _ORIGIN
-        return _FAR_AGENT if known and zone != self.zone else _NEAR_AGENT
-
     def _peer_left(self, event: PeerLeft, now: float) -> None:
-        neighbour = self.neighbours.pop(event.peer, None)
+        neighbour = self.around.left(event.peer)
         if neighbour is None:
             return
         if neighbour.role is Role.AGENT:
             self._picker.availability.lost(neighbour.pieces)
-        self._origins.discard(event.peer)
-        self._far.discard(event.peer)
-        self._slow.discard(event.peer)
-        self._waiting -= neighbour.waiting
-        self._share = None
         if self._suggestions is not None:
             self._suggestions.left(event.peer)
             self._suggest(self._suggestions)
@@ -360,16 +292,16 @@ class Swarm:
         """Open connections while pieces are wanted, and ask the tracker when there are too few to open."""
         if self.complete or not self.wanted:
             return
-        known = {self.me, *(each.peer_id for each in self.neighbours.values())}
-        self._actions += self._plan.dials(self.settings.accept - len(self.neighbours), known)
-        if self._plan.exhausted and len(self.neighbours) < self.settings.few_peers and not self._asked_tracker:
+        known = {self.me, *(each.peer_id for each in self.around.peers.values())}
+        self._actions += self._plan.dials(self.settings.accept - len(self.around.peers), known)
+        if self._plan.exhausted and len(self.around.peers) < self.settings.few_peers and not self._asked_tracker:
             self._asked_tracker = True
             self._actions.append(AskTracker())
 
     # What others have, and what they want.
 
     def _peer_has(self, event: PeerHas, now: float) -> None:
-        neighbour = self.neighbours.get(event.peer)
+        neighbour = self.around.peers.get(event.peer)
         if neighbour is None:
             return
         new = event.pieces & ~neighbour.pieces
@@ -379,8 +311,7 @@ class Swarm:
             self._picker.availability.gained(new)
         neighbour.pieces |= new
         if event.waiting is not None:
-            self._waiting += event.waiting - neighbour.waiting
-            neighbour.waiting = event.waiting
+            self.around.has_waiting(neighbour, event.waiting)
         if self._suggestions is not None:
             self._suggestions.arrived(event.peer, new)
             self._suggest(self._suggestions)
@@ -388,7 +319,7 @@ class Swarm:
             self._ask_one(event.peer, neighbour, new, now)
 
     def _pieces_suggested(self, event: PiecesSuggested, now: float) -> None:
-        neighbour = self.neighbours.get(event.peer)
+        neighbour = self.around.peers.get(event.peer)
         if neighbour is None or neighbour.role is not Role.ORIGIN:
             return
         neighbour.suggested |= event.pieces
@@ -402,7 +333,7 @@ class Swarm:
         self._actions += [SuggestPieces(peer, pieces) for peer, pieces in suggestions.due()]
 
     def _peer_choked(self, event: PeerChoked, now: float) -> None:
-        neighbour = self.neighbours.get(event.peer)
+        neighbour = self.around.peers.get(event.peer)
         if neighbour is None:
             return
         neighbour.choking = event.choked
@@ -415,7 +346,7 @@ class Swarm:
             self._suggestions.asked(event.peer, event.span.piece)
             self._suggest(self._suggestions)
         if self.held >> event.span.piece & 1:
-            neighbour = self.neighbours.get(event.peer)
+            neighbour = self.around.peers.get(event.peer)
             has_nothing = neighbour is not None and not neighbour.pieces
             self._actions += self._uploads.requested(event.peer, event.span, has_nothing=has_nothing)
         else:
@@ -443,14 +374,16 @@ class Swarm:
     # Pieces come in.
 
     def _bytes_arrived(self, event: BytesArrived, _now: float) -> None:
-        neighbour = self.neighbours.get(event.peer)
+        neighbour = self.around.peers.get(event.peer)
         if neighbour is not None:
             neighbour.heard_at = max(neighbour.heard_at, event.at)
 
     def _piece_verified(self, event: PieceVerified, now: float) -> None:
         if event.peer is not None:
-            self._heard_from(event.peer, self._ledger.arrived(event.peer, event.piece, now), now)
-            if not self._in_bulk and self._piece_seconds() >= _SLOW_PIECE_SECONDS:
+            took = self._ledger.arrived(event.peer, event.piece, now)
+            if took is not None:
+                self.around.delivered(event.peer, took, self._ledger.usual or took, now)
+            if not self._in_bulk and self._piece_seconds() >= SLOW_PIECE_SECONDS:
                 self._in_bulk = True
                 self._per_peer, self._at_agents = self.settings.requests_per_peer, self.settings.requests_total
         for other in self._ledger.askers(event.piece):
@@ -458,15 +391,13 @@ class Swarm:
             self._actions.append(WithdrawAsk(other, event.piece))
         if not self.held >> event.piece & 1:
             self.held |= 1 << event.piece
-            self._outbox.pieces |= 1 << event.piece
-            self._keeping_up.gained(self._agents)
-            if self._outbox.flush_at is None:
-                self._outbox.flush_at = now + self._gathering()
+            self._news.verified(event.piece, now, self._piece_seconds())
+            self._keeping_up.gained(self.around.agents)
             if not self._looked_again:
                 self._look_again()
         if self.complete:
-            self._flush_haves()
-            for peer, other_side in list(self.neighbours.items()):
+            self._flush_news()
+            for peer, other_side in list(self.around.peers.items()):
                 self._part_from_complete(peer, other_side)
         else:
             self._ask(now)
@@ -475,26 +406,10 @@ class Swarm:
         """Seconds from one piece to the next, as far as known: as many as are asked for come in the time of one."""
         return (self._ledger.usual or 0.0) / self._at_agents
 
-    def _gathering(self) -> float:
-        """Seconds for which HAVEs are gathered now."""
-        apart = self._piece_seconds()
-        slow = min(_GATHERED_PIECES * apart, _LONGEST_GATHER_SECONDS) if apart >= _SLOW_PIECE_SECONDS else 0.0
-        return max(self._gather_seconds, slow)
-
-    def _heard_from(self, peer: PeerKey, took: float | None, now: float) -> None:
-        neighbour = self.neighbours.get(peer)
-        if neighbour is not None and took is not None:
-            neighbour.heard_at, neighbour.late = now, False
-            neighbour.pace = took if neighbour.pace is None else 0.75 * neighbour.pace + 0.25 * took
-            if neighbour.role is Role.AGENT and neighbour.pace > _SLOW * (self._ledger.usual or took):
-                self._slow.add(peer)
-            else:
-                self._slow.discard(peer)
-
     def _piece_corrupt(self, event: PieceCorrupt, now: float) -> None:
         self._ledger.withdrawn(event.peer, event.piece)
-        if event.peer in self.neighbours:
-            self.neighbours[event.peer].rest_until = _FOREVER
+        if event.peer in self.around.peers:
+            self.around.peers[event.peer].rest_until = _FOREVER
         self._actions.append(BanPeer(event.peer, event.piece))
         self._ask(now)
 
@@ -503,12 +418,12 @@ class Swarm:
 
     def _piece_lost(self, event: PieceLost, now: float) -> None:
         self.held &= ~(1 << event.piece)
-        self._outbox.pieces &= ~(1 << event.piece)
+        self._news.lost(event.piece)
         self._dial()
         self._ask(now)
 
     def _request_rejected(self, event: RequestRejected, now: float) -> None:
-        neighbour = self.neighbours.get(event.peer)
+        neighbour = self.around.peers.get(event.peer)
         if neighbour is not None and self._ledger.withdrawn(event.peer, event.piece):
             neighbour.rest_until = max(neighbour.rest_until, now + _REJECTION_REST)
             self._rested_at = min(self._rested_at, neighbour.rest_until)
@@ -548,8 +463,8 @@ class Swarm:
     # Time passes.
 
     def _tick(self, _event: Tick, now: float) -> None:
-        if self._outbox.flush_at is not None and self._outbox.flush_at <= now:
-            self._flush_haves()
+        if self._news.flush_at is not None and self._news.flush_at <= now:
+            self._flush_news()
         if self._rested_at <= now:
             self._end_rests(now)
         for overdue in self._ledger.expire(now):
@@ -558,43 +473,21 @@ class Swarm:
 
     def _end_rests(self, now: float) -> None:
         self._rested_at = _FOREVER
-        for neighbour in self.neighbours.values():
+        for neighbour in self.around.peers.values():
             if neighbour.rest_until <= now:
                 neighbour.rest_until = 0.0
             else:
                 self._rested_at = min(self._rested_at, neighbour.rest_until)
 
     def _peer_is_late(self, peer: PeerKey, now: float) -> None:
-        neighbour = self.neighbours[peer]
-        neighbour.late = True
-        if neighbour.role is Role.AGENT:
-            self._slow.add(peer)
+        neighbour = self.around.is_late(peer)
         if now - neighbour.heard_at >= self.settings.silent_seconds and neighbour.rest_until < _FOREVER:
             neighbour.rest_until = _FOREVER
             self._actions.append(ClosePeer(peer, "silent"))
 
-    def _flush_haves(self) -> None:
-        """Tell peers what came in since the last time; of complete ones only origins care, for what they suggested.
-
-        Where links are slow, a peer that has all of it hears of it with the next piece that it lacks, or once we have
-        everything.
-        """
-        pieces = self._outbox.pieces
-        sparing = self._piece_seconds() >= _SLOW_PIECE_SECONDS and not self.complete
-        told: dict[int, list[PeerKey]] = {}
-        for peer, each in self.neighbours.items():
-            if each.pieces != self._all:
-                each.untold |= pieces
-                lacking = each.untold & ~each.pieces
-                if lacking or (each.untold and not sparing):
-                    told.setdefault(each.untold, []).append(peer)
-                    each.untold = 0
-        self._actions += [TellHave(tuple(peers), news, self._uploads.waiting) for news, peers in told.items()]
-        for origin in self._origins:
-            followed = pieces & self.neighbours[origin].suggested
-            if followed:
-                self._actions.append(TellHave((origin,), followed, self._uploads.waiting))
-        self._outbox = _Outbox()
+    def _flush_news(self) -> None:
+        sparing = self._piece_seconds() >= SLOW_PIECE_SECONDS and not self.complete
+        self._actions += self._news.flush(self._uploads.waiting, sparing=sparing)
 
     def _part_from_complete(self, peer: PeerKey, neighbour: Neighbour) -> bool:
         """Two peers that both hold everything have nothing to say to each other."""
@@ -609,23 +502,23 @@ class Swarm:
         """Fill the request pipeline: always at the least busy peer that has something for us."""
         if not self._room() or self.complete:
             return
-        peers = self.neighbours.items()
-        if not (self._origins or self._far):
+        peers = self.around.peers.items()
+        if not (self.around.origins or self.around.far):
             self._fill(peers, _NOTHING_SPARED, now)
             return
-        held = self._held_by_agents()
-        nearby = self._held_by_agents(_NEAR_AGENT) if self._far else held
+        held = self.around.held_by_agents()
+        nearby = self.around.held_by_agents(NEAR_AGENT) if self.around.far else held
         suggested = self._heeds_suggestions()
-        ours = self._suggested() | self._exclusive() if suggested else self._our_share()
-        if self._origins and (suggested or self._all & ours & ~(held | self.held | self._ledger.outstanding)):
+        ours = self.around.suggested() | self._exclusive() if suggested else self.around.our_share()
+        if self.around.origins and (suggested or self._all & ours & ~(held | self.held | self._ledger.outstanding)):
             self._fill(peers, self._spared(held, nearby, self._all & ~ours), now)
             if self._has_few():
                 self._fill(peers, self._spared(held, nearby), now, at_most=1)
         else:
             self._fill(peers, self._spared(held, nearby), now)
-        if held and (not self._ledger.total or (self._origins and self._may_probe(now))):
+        if held and (not self._ledger.total or (self.around.origins and self._may_probe(now))):
             self._probe_at = now + _PROBE_SECONDS
-            self._fill(peers, (0, nearby if self._far and self._ledger.total else 0, 0, 0), now, at_most=1)
+            self._fill(peers, (0, nearby if self.around.far and self._ledger.total else 0, 0, 0), now, at_most=1)
 
     def _spared(self, held: int, nearby: int, others: int = 0) -> _Spared:
         """Origins are asked for nothing that agents hold, and far agents for nothing that near ones do.
@@ -633,16 +526,16 @@ class Swarm:
         An origin that is near is asked before agents of other zones. Args: others, what falls to others to fetch from
         origins.
         """
-        return 0, nearby if self._far else 0, nearby | others, held | others
+        return 0, nearby if self.around.far else 0, nearby | others, held | others
 
     def _ask_one(self, peer: PeerKey, neighbour: Neighbour, new: int, now: float) -> None:
         """Fill the pipeline after a peer got new pieces. Nobody else has become worth asking by that."""
         if not self._room() or self.complete:
             return
-        if neighbour.role is Role.ORIGIN or (self._origins and self._has_few()):
+        if neighbour.role is Role.ORIGIN or (self.around.origins and self._has_few()):
             self._ask(now)
         elif new & ~self.held:
-            nearby = self._held_by_agents(_NEAR_AGENT) if neighbour.kind == _FAR_AGENT else 0
+            nearby = self.around.held_by_agents(NEAR_AGENT) if neighbour.kind == FAR_AGENT else 0
             self._fill(((peer, neighbour),), (0, nearby, 0, 0), now)
 
     def _may_probe(self, now: float) -> bool:
@@ -670,26 +563,22 @@ class Swarm:
         connections. Those at origins, which wait longer still, are not counted, nor are those at agents that are slow
         or dead: they would stand in the way of others.
         """
-        connections, usual, accept = len(self.neighbours), 2 * self.settings.dial, self.settings.accept
+        connections, usual, accept = len(self.around.peers), 2 * self.settings.dial, self.settings.accept
         most = self._at_agents * max(connections, usual) // usual
         if self._in_bulk:
             most = max(most, min(most + self._keeping_up.more, self._at_agents * accept // usual))
-        for uncounted in (self._origins, self._slow):
+        for uncounted in (self.around.origins, self.around.slow):
             if uncounted:
                 most += sum(map(self._ledger.count, uncounted))
         return most
-
-    def _queue(self) -> int:
-        """How many requests wait at a neighbour that is an agent, on average."""
-        return self._waiting // max(self._agents, 1)
 
     def _most_of_each(self) -> tuple[int, int, int, int]:
         """How many pieces may be asked at once of a neighbour, by kind.
 
         With few peers and long queues the usual two do not do. An origin that has others to keep it busy gets one.
         """
-        agent = self._per_peer + (self._in_bulk and self._queue() > self.settings.upload_slots)
-        origin = 1 if self._agents >= _CROWD else self._per_peer
+        agent = self._per_peer + (self._in_bulk and self.around.queue > self.settings.upload_slots)
+        origin = 1 if self.around.agents >= _CROWD else self._per_peer
         return agent, agent, origin, origin
 
     def _fill(
@@ -751,57 +640,14 @@ class Swarm:
             free |= late & ~self._ledger.asked_of(peer)
         return neighbour.pieces & free
 
-    def _held_by_agents(self, farthest: int = _FAR_AGENT) -> int:
-        """The pieces that agents, up to a kind of them, can be asked for, and others therefore are not.
-
-        So all origins together upload little more than one copy, whatever the number of agents, and each zone gets
-        little more than one copy of all. An agent that is late, or far slower than the best, does not count: nobody
-        has to wait for it.
-        """
-        agents = [
-            each for each in self.neighbours.values() if each.kind <= farthest and not each.late and not each.choking
-        ]
-        quickest = min((each.pace for each in self.neighbours.values() if each.pace is not None), default=None)
-        held = 0
-        for each in agents:
-            if quickest is None or each.pace is None or each.pace <= _SLOW * quickest:
-                held |= each.pieces
-        return held
-
-    def _our_share(self) -> int:
-        """The pieces that fall to us, of us and the agents around us, to be fetched from origins first.
-
-        Neighbours that see each other sort the same peer ids and so take different pieces. Without this they
-        pick the same fresh pieces again and again, for news of a piece travels behind the pieces before it:
-        eight agents that saturate their host took 2.5 copies from the origins.
-        """
-        if self._share is None:
-            fetching = [each.peer_id for each in self.neighbours.values() if each.role is Role.AGENT]
-            ours = sum(other < self.me for other in fetching)
-            self._share = every_nth(self.pieces.count, ours, len(fetching) + 1)
-        return self._share
-
     def _heeds_suggestions(self) -> bool:
-        if self._agents < _TOO_MANY_TO_SHARE:
+        if self.around.agents < _TOO_MANY_TO_SHARE:
             return False
-        return bool(self._readers) or not self._in_bulk or self._waits_for_origins()
-
-    def _waits_for_origins(self) -> bool:
-        """Whether origins are so busy, with other blobs it may be, that what they send should leave them once."""
-        usual = self._ledger.usual
-        paces = [self.neighbours[origin].pace for origin in self._origins]
-        return usual is not None and any(pace is not None and pace > _SLOW * usual for pace in paces)
-
-    def _suggested(self) -> int:
-        """What origins want us to fetch from them."""
-        suggested = 0
-        for origin in self._origins:
-            suggested |= self.neighbours[origin].suggested
-        return suggested
+        return bool(self._readers) or not self._in_bulk or self.around.waits_for_origins(self._ledger.usual)
 
     def _in_a_crowd(self) -> bool:
         """Whether other agents fetch the blob too, who should then fetch other pieces than we do."""
-        return self._plan.knows_agents or any(each.role is Role.AGENT for each in self.neighbours.values())
+        return self._plan.knows_agents or self.around.agents > 0
 
     def _exclusive(self) -> int:
         """When the only reader wants a part of the blob: what it misses of it. It comes before the rest.

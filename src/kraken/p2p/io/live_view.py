@@ -145,7 +145,7 @@ def swarm_view(runner: SwarmRunner) -> SwarmView:
         priority=_priority(runner),
         allowance=engine.allowance,
         requested=engine.requested,
-        availability=availability(missing, [it.pieces for it in engine.neighbours.values()]),
+        availability=availability(missing, [it.pieces for it in engine.around.peers.values()]),
         neighbours=[_neighbour_view(runner, peer) for peer in runner.peers.values() if peer.joined],
     )
 
@@ -168,7 +168,7 @@ def _priority(runner: SwarmRunner) -> str | None:
 
 
 def _neighbour_view(runner: SwarmRunner, peer: Peer) -> NeighbourView:
-    neighbour = runner.engine.neighbours[peer.connection.key]
+    neighbour = runner.engine.around.peers[peer.connection.key]
     return NeighbourView(
         peer_id=peer.peer_id.hex(),
         address=str(peer.address),
