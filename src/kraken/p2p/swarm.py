@@ -221,6 +221,12 @@ class Swarm:
         )
         return min(askable, self._most(), missing.bit_count())
 
+    @property
+    def rate(self) -> float:
+        """Bytes per second at which pieces come, by Little's law; 0.0 while nothing is asked for, or nothing came."""
+        usual = self._ledger.usual
+        return self._ledger.total * self.pieces.piece_length / usual if usual else 0.0
+
     def handle(self, event: Event, now: float) -> list[Action]:
         """Take in what happened at `now` (monotonic seconds). Returns: what is to be done, in this order."""
         self._on[type(event)](event, now)

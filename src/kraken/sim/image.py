@@ -88,7 +88,7 @@ class ImageCrowd:
         self._unfinished = scenario.hosts
         self._links = links_of(replace(scenario, blob=max(pulled.layers)), self._clock, rng)
         self._ends = [Link(1.0 / scenario.network.link) for _ in range(scenario.hosts + scenario.origins)]
-        self._shares = [HostShares(self._clock, scenario.peer) for _ in self._ends]
+        self._shares = [HostShares(self._clock, scenario.peer, scenario.swarm) for _ in self._ends]
         self._layers = self._all_layers()
         for number, began in enumerate(self._began):
             for _ in range(min(pulled.at_once, len(pulled.layers))):

@@ -10,8 +10,8 @@ from typing import Any
 from kraken.core.metainfo import SwarmId
 from kraken.p2p.events import AllowanceChanged
 from kraken.p2p.priority import SMALL_RANK, Priority
-from kraken.p2p.request_budget import Wish, share_out
-from kraken.p2p.settings import PeerSettings
+from kraken.p2p.request_budget import Limits, Wish, share_out
+from kraken.p2p.settings import PeerSettings, SwarmSettings
 from kraken.p2p.turns import Turns
 from kraken.sim.clock import VirtualClock
 from kraken.sim.host import Host, Wire
@@ -22,9 +22,10 @@ _SWEEP_SECONDS = 1.0
 class HostShares:
     """Those of one host: agent or origin."""
 
-    def __init__(self, clock: VirtualClock, settings: PeerSettings) -> None:
+    def __init__(self, clock: VirtualClock, settings: PeerSettings, swarm_settings: SwarmSettings) -> None:
         self._clock = clock
         self._settings = settings
+        self._limits = Limits(settings.buffer_bytes, swarm_settings.requests_total)
         self._slots = Turns[Wire](settings.upload_slots, settings.upload_slots // 8 or 1)
         self._wanted: dict[SwarmId, Host] = {}
         self._sharing = False
@@ -72,10 +73,10 @@ class HostShares:
     def _share_out(self, _one: Any = None, _two: Any = None) -> None:
         self._sharing = False
         wishes = {
-            swarm: Wish(Priority.INTERACTIVE, host.engine.pieces.piece_length, host.engine.appetite)
-            for swarm, host in self._wanted.items()
+            swarm: Wish(Priority.INTERACTIVE, engine.pieces.piece_length, engine.appetite, engine.rate)
+            for swarm, engine in ((swarm, host.engine) for swarm, host in self._wanted.items())
         }
-        shares = share_out(wishes, self._settings.buffer_bytes)
+        shares = share_out(wishes, self._limits)
         for swarm, host in list(self._wanted.items()):
             if shares[swarm] != host.engine.allowance:
                 host.world.feed(host, AllowanceChanged(shares[swarm]))

@@ -838,6 +838,18 @@ def test_an_allowance_limits_what_is_asked_of_everybody_until_it_changes() -> No
     assert len(swarm.handle(AllowanceChanged(None), 0.3)) == 3, "two of each agent; the origin has nothing else"
 
 
+def test_the_rate_is_what_is_outstanding_over_what_a_piece_takes() -> None:
+    swarm = a_swarm()
+    swarm.handle(DemandChanged(wanted=True), 0.0)
+    (peer, piece), second = asked(joined(swarm, ANNA, 0b111))
+    assert swarm.rate == 0.0, "nothing came yet"
+    assert len(asked([*swarm.handle(PieceVerified(peer, PieceIndex(piece)), 0.5)])) == 1
+    assert swarm.rate == 2 * 256 * KIB / 0.5
+    for number in (second[1], 3 - piece - second[1]):
+        swarm.handle(PieceVerified(ANNA, PieceIndex(number)), 0.5)
+    assert swarm.rate == 0.0, "nothing is under way"
+
+
 def test_the_appetite_is_what_peers_could_be_asked_for_whatever_the_allowance() -> None:
     swarm = a_swarm()
     swarm.handle(DemandChanged(wanted=True), 0.0)

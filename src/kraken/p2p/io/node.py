@@ -90,7 +90,7 @@ class PeerNode:
         self.tasks = Tasks(log, metrics)
         self.buffers = BufferPool(settings.buffer_bytes)
         self.runners: dict[SwarmId, SwarmRunner] = {}
-        self.shares = SharedOut(self.runners, settings, metrics)
+        self.shares = SharedOut(self.runners, settings, swarm_settings, metrics)
         self.address = settings.listen
         self.on_peers_needed: Callable[[SwarmId], None] = lambda _swarm: None
         self._shelf = shelf

@@ -16,8 +16,8 @@ from kraken.p2p.io.runner import SwarmRunner
 from kraken.p2p.io.write_turns import Write, WriteTurns
 from kraken.p2p.ledger import PeerKey
 from kraken.p2p.priority import SMALL_RANK, Priority
-from kraken.p2p.request_budget import Wish, share_out
-from kraken.p2p.settings import PeerSettings
+from kraken.p2p.request_budget import Limits, Wish, share_out
+from kraken.p2p.settings import PeerSettings, SwarmSettings
 from kraken.p2p.turns import Turns
 from kraken.runtime.threads import FILE_THREADS
 from kraken.storage.io.blob_file import BlobFile
@@ -26,10 +26,17 @@ from kraken.storage.io.blob_file import BlobFile
 class SharedOut:
     """`Shares` of the swarms that run on one node. Used on the loop only."""
 
-    def __init__(self, runners: Mapping[SwarmId, SwarmRunner], settings: PeerSettings, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        runners: Mapping[SwarmId, SwarmRunner],
+        settings: PeerSettings,
+        swarm_settings: SwarmSettings,
+        metrics: Metrics,
+    ) -> None:
         """Args: runners, those that share, as they come and go."""
         self._runners = runners
         self._settings = settings
+        self._limits = Limits(settings.buffer_bytes, swarm_settings.requests_total)
         self._sharing: asyncio.Handle | None = None
         self._writes = WriteTurns(FILE_THREADS)
         self._slots = Turns[PeerKey](settings.upload_slots, settings.upload_slots // 8 or 1)
@@ -49,11 +56,11 @@ class SharedOut:
     def demand_changed(self) -> None:
         self._share_no_later()
         wishes = {
-            runner.swarm_id: Wish(runner.priority, runner.blob.metainfo.pieces.piece_length, runner.engine.appetite)
-            for runner in self._runners.values()
+            runner.swarm_id: Wish(runner.priority, engine.pieces.piece_length, engine.appetite, engine.rate)
+            for runner, engine in ((runner, runner.engine) for runner in self._runners.values())
             if runner.priority is not None and not self._is_small(runner.blob)
         }
-        shares = share_out(wishes, self._settings.buffer_bytes)
+        shares = share_out(wishes, self._limits)
         for runner in self._runners.values():
             allowance = shares.get(runner.swarm_id)
             if allowance != runner.engine.allowance:

@@ -85,7 +85,7 @@ async def test_slots_come_back_whatever_ends_a_connection() -> None:
 async def test_swarms_that_fetch_at_once_share_what_may_be_asked_for_and_one_alone_asks_for_all_it_can() -> None:
     blobs = [a_blob(pieces=300, seed=seed) for seed in range(2)]
     async with sites(Role.AGENT, *[Role.ORIGIN] * 4, settings=PeerSettings(buffer_bytes=16 * MIB)) as (agent, *origins):
-        agent.node.shares._settings = replace(agent.node.shares._settings, buffer_bytes=3 * MIB)
+        agent.node.shares._limits = replace(agent.node.shares._limits, max_bytes=3 * MIB)
         for origin in origins:
             for blob in blobs:
                 await origin.put(blob)
