@@ -23,6 +23,13 @@ _UNKNOWN_SECONDS = 1.0
 _HURRIED_FACTOR = 2.0
 """What is outstanding at the end of a download is late after this many times the usual time, whatever the floor."""
 
+_NEARLY_ALL = 15, 16
+_LONG_FACTOR, _LONG_HURRIED_FACTOR = 2.0, 1.5
+"""Where times are uneven, as on slow links whose queues come and go, what takes several times as long as the median is
+not stuck, and to ask for it again costs the link as much as the piece. So nothing is late before this many times what
+nearly all of the recent pieces took. Ten real hosts with 20 Mbit/s got 13 % of 20 MiB twice without it, and with it
+5 %; see decision 15."""
+
 
 class Overdue(Value, frozen=True):
     """A request that took too long. It stays outstanding: the piece may still come."""
@@ -41,9 +48,9 @@ class _Request:
 class RequestLedger:
     """Outstanding requests of one swarm.
 
-    A request is late after max(floor, factor x median of the recent request-to-piece times), which
-    doubles with each expiry since the last piece came; before any piece came the floor is a second at least. Once
-    there is nothing else to wait for, it is late sooner. All times are seconds.
+    A request is late after max(floor, factor x median of the recent request-to-piece times, twice what nearly all of
+    them were), which doubles with each expiry since the last piece came; before any piece came the floor is a second at
+    least. Once there is nothing else to wait for, it is late sooner. All times are seconds.
     """
 
     def __init__(self, floor: float, factor: float) -> None:
@@ -79,8 +86,15 @@ class RequestLedger:
         if usual is None:
             return max(self._floor, _UNKNOWN_SECONDS) * self._patience
         if self._hurried:
-            return usual * _HURRIED_FACTOR * self._patience
-        return max(self._floor, usual * self._factor) * self._patience
+            return max(usual * _HURRIED_FACTOR, self._long * _LONG_HURRIED_FACTOR) * self._patience
+        return max(self._floor, usual * self._factor, self._long * _LONG_FACTOR) * self._patience
+
+    @property
+    def _long(self) -> float:
+        """What all but one in sixteen of the recent pieces took no longer than; 0.0 while fewer than that have come."""
+        part, of = _NEARLY_ALL
+        times = self._sorted
+        return times[len(times) * part // of] if len(times) >= of else 0.0
 
     def count(self, peer: PeerKey) -> int:
         """Requests outstanding at one peer."""

@@ -43,6 +43,18 @@ def test_the_timeout_follows_the_median_of_what_pieces_take() -> None:
     assert ledger.timeout == 4 * 0.6
 
 
+def test_where_times_are_uneven_nothing_is_late_before_twice_what_nearly_all_took() -> None:
+    ledger = a_ledger()
+    for number in range(32):
+        ledger.asked(ANNA, PieceIndex(number), now=0.0)
+        ledger.arrived(ANNA, PieceIndex(number), now=9.0 if number in {0, 5, 7} else 40.0 if number == 9 else 0.5)
+
+    assert ledger.usual == 0.5
+    assert ledger.timeout == 2 * 9.0, "one in 32 is not what nearly all take"
+    ledger.hurry(True)
+    assert ledger.timeout == 1.5 * 9.0
+
+
 def test_a_piece_is_late_only_while_all_who_were_asked_for_it_are() -> None:
     ledger = a_ledger()
     ledger.asked(ANNA, ONE, now=0.0)
