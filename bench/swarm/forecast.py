@@ -19,12 +19,14 @@ class Surroundings:
 
     round_trip: float  # seconds
     per_byte: float  # seconds of CPU, until a received piece counts
+    resent: float = 0.0  # part of what TCP sends that it sends again, for a queue was full
 
 
 def forecast(name: str, setting: Setting, surroundings: Surroundings) -> Figures:
     """The simulator's figures, with a reader at each host as the clients of the real crowd are."""
     # A dial is a round trip for TCP and one for the handshake.
-    network = Network(setting.payload_rate, surroundings.round_trip, dial=2 * surroundings.round_trip)
+    part = 1.0 - surroundings.resent
+    network = Network(part * setting.payload_rate, surroundings.round_trip, dial=2 * surroundings.round_trip)
     scenario = Scenario(
         hosts=setting.hosts,
         blob=sum(setting.layers),
@@ -37,22 +39,27 @@ def forecast(name: str, setting: Setting, surroundings: Surroundings) -> Figures
     )
     if len(setting.layers) == 1:
         outcome = run(scenario)
-        return _figures(name, outcome, outcome.reader_lag_p50, outcome.reader_lag_p99)
+        return _figures(name, part, outcome, outcome.reader_lag_p50, outcome.reader_lag_p99)
     crowd = ImageCrowd(scenario, ImageSet(setting.layers, LAYERS_AT_ONCE))
     without_collector(crowd.run)
-    return _figures(name, image_outcome(crowd))
+    return _figures(name, part, image_outcome(crowd))
 
 
 def _figures(
-    name: str, outcome: Outcome | ImageOutcome, lag_p50: float | None = None, lag_p99: float | None = None
+    name: str, part: float, outcome: Outcome | ImageOutcome, lag_p50: float | None = None, lag_p99: float | None = None
 ) -> Figures:
+    """Args: part, of the payload rate, which fractions are to be of, that the links of the outcome had."""
+
+    def lag(of_these_links: float | None) -> float | None:
+        return None if of_these_links is None else (1.0 + of_these_links) / part - 1.0
+
     return Figures(
         name=name,
         unfinished=outcome.unfinished,
-        p50=outcome.p50,
-        p90=outcome.p90,
-        p99=outcome.p99,
-        slowest=outcome.slowest,
+        p50=part * outcome.p50,
+        p90=part * outcome.p90,
+        p99=part * outcome.p99,
+        slowest=part * outcome.slowest,
         p50_seconds=outcome.p50_seconds,
         p99_seconds=outcome.p99_seconds,
         duplicate_percent=outcome.duplicate_percent,
@@ -60,6 +67,6 @@ def _figures(
         busiest_origin_copies=max(outcome.origin_copies),
         announces_per_host=outcome.announces_per_host,
         control_per_host=outcome.control_per_host,
-        lag_p50=lag_p50,
-        lag_p99=lag_p99,
+        lag_p50=lag(lag_p50),
+        lag_p99=lag(lag_p99),
     )

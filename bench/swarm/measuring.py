@@ -20,6 +20,7 @@ from bench.swarm.cluster import Cluster, Samples, cluster, samples
 from bench.swarm.crowd import Layer, Pulled, pull_by_all
 from bench.swarm.namespaces import LanHost, lan
 from bench.swarm.report import Costs, Figures, Setting, rates
+from bench.swarm.touched_memory import TouchedMemory
 from kraken.core.peers import Address
 from kraken.sim.outcome import reached_by
 
@@ -27,6 +28,7 @@ _REPOSITORY = "bench/swarm"
 _TRIES = 20
 _CLIENTS_NICENESS = -15
 _SMOOTHED = re.compile(r"\brtt:([0-9.]+)/")  # of `ss -i`, milliseconds
+_SENT, _RESENT = ("TcpExt", "TCPOrigDataSent"), ("Tcp", "RetransSegs")  # of /proc/net/netstat and snmp, segments
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,22 +40,29 @@ class _Before:
     machine: tuple[float, float]
 
 
-def measure(setting: Setting, folder: Path) -> tuple[Figures, Costs]:
+def measure(setting: Setting, folder: Path, *, in_memory: bool) -> tuple[Figures, Costs]:
     """Run a crowd for real. Everything that it needs is gone afterwards, but for files in `folder`.
 
+    Args: in_memory, whether these are in memory, of which as much as hosts will write is to be touched before.
     Raises: PermissionError, unless it is root who asks; RuntimeError or OSError, when a host does not get its blobs.
     """
     with lan(setting.hosts + setting.origins) as hosts:
-        return asyncio.run(_measured(setting, hosts, folder))
+        return asyncio.run(_measured(setting, hosts, folder, in_memory=in_memory))
 
 
-async def _measured(setting: Setting, hosts: Sequence[LanHost], folder: Path) -> tuple[Figures, Costs]:
+async def _measured(
+    setting: Setting, hosts: Sequence[LanHost], folder: Path, *, in_memory: bool
+) -> tuple[Figures, Costs]:
     async with cluster(hosts, setting.origins, folder) as it:
         layers = await _pushed(setting, it.proxy, folder)
         round_trip = await asyncio.to_thread(_idle_round_trip, it.agents[0].child.http)
+        size = setting.hosts * sum(setting.layers)
+        touched = await asyncio.to_thread(TouchedMemory, size) if in_memory else None
         for host in hosts:
             host.limit(setting.line_rate * 8)
         before = _Before(await samples(_counting(it)), _agents_cpu(it), _machine())
+        segments = _segments(hosts)
+        letting_go = asyncio.create_task(touched.let_go_ahead_of(folder)) if touched is not None else None
         amid = asyncio.create_task(_amid((setting.arrivals + setting.ideal_seconds) / 2, hosts))
         with _preferred():
             pulled = await pull_by_all(
@@ -69,7 +78,17 @@ async def _measured(setting: Setting, hosts: Sequence[LanHost], folder: Path) ->
         memory = [peak_rss_bytes(each.child.pid) for each in it.agents]
         delivered = setting.hosts * sum(setting.layers) / 1e9
         loaded = await amid
-    return figures, Costs(cpu / delivered, round(statistics.median(memory)), max(memory), busy, round_trip, loaded)
+        if letting_go is not None:
+            letting_go.cancel()
+    return figures, Costs(
+        cpu / delivered,
+        round(statistics.median(memory)),
+        max(memory),
+        busy,
+        round_trip,
+        loaded,
+        _resent(segments, _segments(hosts)),
+    )
 
 
 @contextmanager
@@ -184,6 +203,32 @@ def _round_trips(hosts: Sequence[LanHost]) -> list[float]:
             ).stdout
         times += map(float, _SMOOTHED.findall(text))
     return times
+
+
+def _segments(hosts: Sequence[LanHost]) -> tuple[int, int]:
+    """Segments with data that all hosts together have sent, and that they have sent again."""
+    sent = resent = 0
+    for host in hosts:
+        with host.namespace.entered():
+            counters = _counters("netstat") | _counters("snmp")
+        sent, resent = sent + counters[_SENT], resent + counters[_RESENT]
+    return sent, resent
+
+
+def _counters(name: str) -> dict[tuple[str, str], int]:
+    """What the kernel counts for the network namespace of this thread: by protocol and name."""
+    lines = [line.split() for line in Path(f"/proc/thread-self/net/{name}").read_text().splitlines()]
+    return {
+        (names[0].removesuffix(":"), each): int(value)
+        for names, values in zip(lines[::2], lines[1::2], strict=True)
+        for each, value in zip(names[1:], values[1:], strict=True)
+    }
+
+
+def _resent(before: tuple[int, int], after: tuple[int, int]) -> float:
+    """The part of what was sent since then which was sent again."""
+    sent, resent = after[0] - before[0], after[1] - before[1]
+    return resent / max(sent + resent, 1)
 
 
 def _machine() -> tuple[float, float]:

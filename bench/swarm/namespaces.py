@@ -12,6 +12,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from kraken.core.pieces import KIB
 
@@ -27,6 +28,7 @@ _NEW_NETWORK = 0x40000000  # CLONE_NEWNET, of sched.h
 _QUEUE_SECONDS = 0.05
 _LEAST_BURST = 64 * KIB  # a batch of segments that is no longer passes whole
 _BURST_SECONDS = 0.004
+_BRIDGE_FILTER = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
 _A_HUNDREDTH_BY = 250  # hosts in one octet of the address
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -84,6 +86,8 @@ def lan(count: int) -> Iterator[list[LanHost]]:
         stack.callback(_enter, before)
         hub = _made(stack)
         _enter(hub.fd)
+        if _BRIDGE_FILTER.exists():
+            _BRIDGE_FILTER.write_text("0")  # a switch has no packet filter; it costs a third of what the bridge does
         _batch(
             "ip",
             [

@@ -49,6 +49,7 @@ class Costs:
     busy: float  # part of the machine's CPU time that was used, by whomever
     idle_round_trip: float  # seconds, before the pull
     loaded_round_trip: float  # seconds, smoothed by TCP, median over all connections between peers amid the pull
+    resent: float  # part of the segments of all hosts that were sent again, for a queue was full
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +142,7 @@ def _notes(report: Report) -> list[str]:
         "Acknowledgements, HAVEs and requests share it and count as loss.",
         f"All agents: {costs.cpu_seconds_per_gb:.1f} CPU s for each GB that a client got.",
         f"Peak RSS of an agent: median {median:.0f} MiB, at most {most:.0f} MiB.",
-        f"Round trip: {idle:.2f} ms before, {loaded:.0f} ms amid the pull.",
+        f"Round trip: {idle:.2f} ms before, {loaded:.0f} ms amid the pull; {costs.resent * 100:.1f} % was sent again.",
         f"The cores were {costs.busy * 100:.0f} % busy.",
     ]
     if (total := line * (setting.hosts + setting.origins)) > MOST_MBIT:
