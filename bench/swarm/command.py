@@ -20,7 +20,7 @@ from bench.swarm.forecast import Surroundings, forecast
 from bench.swarm.measuring import measure
 from bench.swarm.namespaces import payload_rate
 from bench.swarm.report import Report, Setting, show
-from bench.swarm.touched_memory import files_in_memory, have_own_mounts
+from bench.swarm.touched_memory import available, files_in_memory, have_own_mounts
 from kraken.core.errors import Invalid
 from kraken.core.pieces import KIB
 from kraken.sim import units
@@ -40,6 +40,9 @@ def main(arguments: Sequence[str]) -> None:
     line, payload = options.mbit * 1e6 / 8, payload_rate(options.mbit * 1e6)
     reports = []
     if options.in_memory:
+        wanted, there = options.hosts * sum(layers), available()
+        if wanted > there:
+            parser.error(f"--in-memory: the hosts pull {wanted} bytes, and {there} are available; take fewer or less")
         have_own_mounts()
     with _stoppable():
         for seed in range(options.seed, options.seed + options.repeat):

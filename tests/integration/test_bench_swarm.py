@@ -62,7 +62,7 @@ def in_use() -> set[str]:
 
 
 def test_every_host_gets_the_blob_through_its_own_link(tmp_path: Path) -> None:
-    report = measured(tmp_path, "--mbit", "80", "--blob", "8MiB", "--origins", "2")
+    report = measured(tmp_path, "--mbit", "80", "--blob", "8MiB", "--origins", "2", "--in-memory")
 
     real, costs = report["real"], report["costs"]
     assert real["unfinished"] == 0
@@ -73,14 +73,16 @@ def test_every_host_gets_the_blob_through_its_own_link(tmp_path: Path) -> None:
     assert all(0.0 < each["p50"] <= 1.0 for each in report["forecasts"])
     assert report["setting"]["payload_rate"] < report["setting"]["line_rate"]
     assert costs["cpu_seconds_per_gb"] > 0.0
+    assert 0.0 <= costs["resent"] < 0.5
     assert 0 < costs["peak_rss_median"] <= costs["peak_rss_max"]
     assert not used_by(tmp_path)
     assert not list(tmp_path.iterdir())
+    assert str(tmp_path) not in Path("/proc/mounts").read_text()
 
 
 def test_a_run_that_is_stopped_leaves_nothing(tmp_path: Path) -> None:
     with subprocess.Popen(
-        command(tmp_path, "--mbit", "20", "--blob", "8MiB", "--origins", "1"),
+        command(tmp_path, "--mbit", "20", "--blob", "8MiB", "--origins", "1", "--in-memory"),
         cwd=ROOT,
         env=environ(),
         stdout=subprocess.DEVNULL,
