@@ -38,6 +38,7 @@ class _Before:
     metrics: Mapping[Address, Samples]
     cpu: float
     machine: tuple[float, float]
+    segments: tuple[int, int]
 
 
 def measure(setting: Setting, folder: Path, *, in_memory: bool) -> tuple[Figures, Costs]:
@@ -56,12 +57,11 @@ async def _measured(
     async with cluster(hosts, setting.origins, folder) as it:
         layers = await _pushed(setting, it.proxy, folder)
         round_trip = await asyncio.to_thread(_idle_round_trip, it.agents[0].child.http)
-        size = setting.hosts * sum(setting.layers)
-        touched = await asyncio.to_thread(TouchedMemory, size) if in_memory else None
+        pulled_bytes = setting.hosts * sum(setting.layers)
+        touched = await asyncio.to_thread(TouchedMemory, pulled_bytes) if in_memory else None
         for host in hosts:
             host.limit(setting.line_rate * 8)
-        before = _Before(await samples(_counting(it)), _agents_cpu(it), _machine())
-        segments = _segments(hosts)
+        before = _Before(await samples(_counting(it)), _agents_cpu(it), _machine(), _segments(hosts))
         letting_go = asyncio.create_task(touched.let_go_ahead_of(folder)) if touched is not None else None
         amid = asyncio.create_task(_amid((setting.arrivals + setting.ideal_seconds) / 2, hosts))
         with _preferred():
@@ -74,20 +74,15 @@ async def _measured(
                 rng=random.Random(f"{setting.seed}/arrivals"),
             )
         busy, cpu = _busy(before.machine, _machine()), _agents_cpu(it) - before.cpu
+        resent = _resent(before.segments, _segments(hosts))
         figures = _figures(setting, pulled, it, before.metrics, await samples(_counting(it)))
         memory = [peak_rss_bytes(each.child.pid) for each in it.agents]
-        delivered = setting.hosts * sum(setting.layers) / 1e9
+        delivered = pulled_bytes / 1e9
         loaded = await amid
         if letting_go is not None:
             letting_go.cancel()
     return figures, Costs(
-        cpu / delivered,
-        round(statistics.median(memory)),
-        max(memory),
-        busy,
-        round_trip,
-        loaded,
-        _resent(segments, _segments(hosts)),
+        cpu / delivered, round(statistics.median(memory)), max(memory), busy, round_trip, loaded, resent
     )
 
 

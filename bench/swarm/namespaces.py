@@ -133,13 +133,21 @@ def _made(stack: ExitStack) -> Namespace:
     """A new namespace; this thread stays where it is."""
     here = _current()
     try:
-        _checked(_libc.unshare(_NEW_NETWORK))
+        unshare(_NEW_NETWORK)
         space = Namespace(_current())
     finally:
         _enter(here)
         os.close(here)
     stack.callback(os.close, space.fd)
     return space
+
+
+def unshare(kind: int) -> None:
+    """Give this thread a namespace of its own.
+
+    Args: kind, a CLONE_NEW... of sched.h. Raises: PermissionError, unless it is root who asks.
+    """
+    _checked(_libc.unshare(kind))
 
 
 def _current() -> int:

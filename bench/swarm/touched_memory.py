@@ -9,7 +9,6 @@ memory is touched before, and let go just ahead of what they write: what was fre
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import mmap
 import os
 import subprocess
@@ -17,13 +16,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bench.swarm.namespaces import unshare
 from kraken.core.pieces import KIB, MIB
 
 _NEW_MOUNTS = 0x00020000  # CLONE_NEWNS, of sched.h
 _AHEAD = 32 * MIB
 _LOOK_SECONDS = 0.05
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def available() -> int:
@@ -37,9 +35,7 @@ def have_own_mounts() -> None:
 
     Raises: PermissionError, unless it is root who asks.
     """
-    if _libc.unshare(_NEW_MOUNTS):
-        error = ctypes.get_errno()
-        raise OSError(error, os.strerror(error))
+    unshare(_NEW_MOUNTS)
     subprocess.run(["mount", "--make-rprivate", "/"], check=True)
 
 
