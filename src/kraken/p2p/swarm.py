@@ -61,6 +61,8 @@ from kraken.p2p.ledger import PeerKey, RequestLedger
 from kraken.p2p.neighbourhood import FAR_AGENT, NEAR_AGENT, Neighbour, Neighbourhood
 from kraken.p2p.news import SLOW_PIECE_SECONDS, News
 from kraken.p2p.picker import Picker, largest_window_of, window_of
+from kraken.p2p.priority import Priority
+from kraken.p2p.request_budget import Wish
 from kraken.p2p.settings import SwarmSettings
 from kraken.p2p.suggestions import Lot, Suggestions
 from kraken.p2p.upload_slots import RejectSpan, UploadSlots
@@ -226,6 +228,10 @@ class Swarm:
         """Bytes per second at which pieces come, by Little's law; 0.0 while nothing is asked for, or nothing came."""
         usual = self._ledger.usual
         return self._ledger.total * self.pieces.piece_length / usual if usual else 0.0
+
+    def wish(self, priority: Priority) -> Wish:
+        """What is to be known of it where the swarms of a host share out requests."""
+        return Wish(priority, self.pieces.piece_length, self.appetite, self.rate)
 
     def handle(self, event: Event, now: float) -> list[Action]:
         """Take in what happened at `now` (monotonic seconds). Returns: what is to be done, in this order."""

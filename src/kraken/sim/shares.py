@@ -10,7 +10,7 @@ from typing import Any
 from kraken.core.metainfo import SwarmId
 from kraken.p2p.events import AllowanceChanged
 from kraken.p2p.priority import SMALL_RANK, Priority
-from kraken.p2p.request_budget import Limits, Wish, share_out
+from kraken.p2p.request_budget import Limits, share_out
 from kraken.p2p.settings import PeerSettings, SwarmSettings
 from kraken.p2p.turns import Turns
 from kraken.sim.clock import VirtualClock
@@ -72,10 +72,7 @@ class HostShares:
 
     def _share_out(self, _one: Any = None, _two: Any = None) -> None:
         self._sharing = False
-        wishes = {
-            swarm: Wish(Priority.INTERACTIVE, engine.pieces.piece_length, engine.appetite, engine.rate)
-            for swarm, engine in ((swarm, host.engine) for swarm, host in self._wanted.items())
-        }
+        wishes = {swarm: host.engine.wish(Priority.INTERACTIVE) for swarm, host in self._wanted.items()}
         shares = share_out(wishes, self._limits)
         for swarm, host in list(self._wanted.items()):
             if shares[swarm] != host.engine.allowance:

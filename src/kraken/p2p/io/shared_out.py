@@ -16,7 +16,7 @@ from kraken.p2p.io.runner import SwarmRunner
 from kraken.p2p.io.write_turns import Write, WriteTurns
 from kraken.p2p.ledger import PeerKey
 from kraken.p2p.priority import SMALL_RANK, Priority
-from kraken.p2p.request_budget import Limits, Wish, share_out
+from kraken.p2p.request_budget import Limits, share_out
 from kraken.p2p.settings import PeerSettings, SwarmSettings
 from kraken.p2p.turns import Turns
 from kraken.runtime.threads import FILE_THREADS
@@ -56,8 +56,8 @@ class SharedOut:
     def demand_changed(self) -> None:
         self._share_no_later()
         wishes = {
-            runner.swarm_id: Wish(runner.priority, engine.pieces.piece_length, engine.appetite, engine.rate)
-            for runner, engine in ((runner, runner.engine) for runner in self._runners.values())
+            runner.swarm_id: runner.engine.wish(runner.priority)
+            for runner in self._runners.values()
             if runner.priority is not None and not self._is_small(runner.blob)
         }
         shares = share_out(wishes, self._limits)
