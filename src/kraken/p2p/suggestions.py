@@ -19,7 +19,7 @@ from kraken.p2p.ledger import PeerKey
 _IN_ALL = 16
 """Pieces that peers know they may ask for next, all together at the least; each knows of one at the least."""
 
-_PATIENCE = 4
+_PATIENCE = 2
 """A piece is suggested to another peer as well when so many times as many as have not come yet have come after it."""
 
 
@@ -63,6 +63,11 @@ class Suggestions:
             self._fresh |= (told.open | told.under_way) & ~self._there
         if not self._peers:
             self._fresh, self._there = self._all, 0
+
+    def earliest_of(self, asked: int) -> int:
+        """Of pieces that peers ask for, the first that was suggested and has not come; none, if there is none."""
+        told = asked & ~(self._fresh | self._there)
+        return told & -told
 
     def asked(self, peer: PeerKey, piece: PieceIndex) -> None:
         """A peer asked us for a piece, and can be told of the next."""

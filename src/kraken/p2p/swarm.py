@@ -105,6 +105,14 @@ _LOAD_OF_OURS = 2
 _SCARCE = 64
 """While there are fewer pieces than this around us to ask for, of those that we lack, the crowd waits for new ones."""
 
+_SOON = 32
+"""What comes in the next of so many parts of the blob is sent before what comes after it, where somebody reads. With a
+sixteenth readers wait no less, and 300 hosts have 0.88 of line rate (p99) where they have 0.90 with this."""
+
+_IN_TURN = 4
+"""Once in so many times who has waited longest is sent to all the same, so that who is ahead of others gets on too: 300
+hosts have 0.969 of line rate by that, and 0.962 without, at the same lag."""
+
 _REJECTION_REST = 0.05
 """Seconds for which a peer that rejected a request is asked for nothing."""
 
@@ -167,6 +175,7 @@ class Swarm:
         self._rested_at = _FOREVER  # when the first of the resting peers may be asked again
         self._keeping_up = KeepingUp(settings.requests_total // 2)
         self._suggestions = Suggestions(held, lot) if lot is not None else None
+        self._chosen = 0  # of those that waited for a slot, so far
         self._asked_tracker = False
         self._looked_again = False
         self._actions: list[Action] = []
@@ -365,17 +374,36 @@ class Swarm:
             self._actions.append(RejectSpan(event.peer, event.span))
 
     def _sent_first(self, asked: Iterable[PieceIndex]) -> int:
-        """Those of the pieces that peers wait for which are sent before others: the rarest, while little is to be had.
+        """Those of the pieces that peers wait for which are sent before others.
 
-        A queue is as long as its host has peers, twenty pieces, and a new piece would wait in one on each step of its
-        way. So early hosts lack something to ask for, while a quarter of all links has nothing to send. Later it is
-        of no use: nobody lacks anything then, and who waits longer for what is common has less.
+        A queue is as long as its host has peers, twenty pieces, and a piece would wait in one on each step of its way
+        to a reader. So an origin sends what it suggested in the order of the blob, and an agent what readers wait for.
+        """
+        pieces = set_of(asked)
+        if self._suggestions is not None:
+            return self._suggestions.earliest_of(pieces)
+        self._chosen += 1
+        return (self._due_soon(pieces) if self._chosen % _IN_TURN else 0) or self._scarce(pieces)
+
+    def _due_soon(self, asked: int) -> int:
+        """What readers have passed, or soon will. Those of other agents are about where ours are, or behind them."""
+        if not self._readers or not self._in_bulk:
+            return 0
+        for reader in self._readers.values():
+            asked &= ~between(reader.pieces.start + self.pieces.count // _SOON, reader.pieces.stop)
+        return asked
+
+    def _scarce(self, asked: int) -> int:
+        """The rarest, while little is to be had.
+
+        With new pieces late early hosts lack something to ask for, while a quarter of all links has nothing to send.
+        Later it is of no use: nobody lacks anything then, and who waits longer for what is common has less.
         """
         missing, availability = self._all & ~self.held, self._picker.availability
         around = missing & availability.held
         if around == missing or (around & ~self._ledger.outstanding).bit_count() >= _SCARCE:
             return 0
-        return availability.with_few_holders(availability.rarest(set_of(asked)))
+        return availability.with_few_holders(availability.rarest(asked))
 
     def _span_withdrawn(self, event: SpanWithdrawn, _now: float) -> None:
         self._actions += self._uploads.withdrawn(event.peer, event.span)

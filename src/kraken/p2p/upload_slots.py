@@ -131,8 +131,8 @@ class UploadSlots:
     def _next(self) -> tuple[PeerKey, BlockSpan] | None:
         """Whose turn it is, of those that nothing is sent to; None if there is nobody."""
         ready = list(islice((item for item in self._queue if item[0] not in self._active), _LOOKED_AT))
-        if not ready:
-            return None
+        if len(ready) < 2:
+            return ready[0] if ready else None
         first = self._sent_first(span.piece for _, span in ready)
         return next((item for item in ready if first >> item[1].piece & 1), ready[0])
 

@@ -74,6 +74,16 @@ def test_what_any_peer_is_known_to_have_is_suggested_to_nobody() -> None:
     assert told(suggestions) == {ONE: [8, 9, 10, 11]}
 
 
+def test_of_what_peers_ask_for_the_earliest_goes_first_that_is_still_to_come_to_one_that_was_told_of_it() -> None:
+    suggestions = joined(Suggestions(everything(100), Lot()), ONE, TWO)
+    told(suggestions)  # pieces 0 to 15
+    suggestions.asked(TWO, PieceIndex(9))
+    suggestions.arrived(ONE, 1 << 3)
+
+    assert suggestions.earliest_of(1 << 3 | 1 << 9 | 1 << 12 | 1 << 50) == 1 << 9
+    assert suggestions.earliest_of(1 << 3 | 1 << 50) == 0
+
+
 def test_an_origin_begins_with_its_own_lot_and_does_the_rest_after_it() -> None:
     suggestions = joined(Suggestions(everything(600), Lot(1, 3)), ONE)
     order: list[int] = []

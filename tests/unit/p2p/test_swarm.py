@@ -180,6 +180,66 @@ def test_of_pieces_that_few_have_the_rarest_is_sent_first() -> None:
     assert swarm.handle(SpanSent(PeerKey(20)), 0.0) == [SendSpan(BERT, nobody_has)]
 
 
+@pytest.mark.parametrize(
+    ("readers", "first"),
+    [
+        pytest.param([], 150, id="nobody reads"),
+        pytest.param([(36, COUNT, False)], 41, id="one is near"),
+        pytest.param([(35, COUNT, False)], 150, id="none is near"),
+        pytest.param([(100, COUNT, False)], 41, id="what has been read is wanted by those behind"),
+        pytest.param([(5, 100, True), (120, COUNT, True)], 150, id="two read a part each, one is near"),
+    ],
+)
+def test_what_readers_soon_need_is_sent_before_what_they_need_later(
+    readers: list[tuple[int, int, bool]], first: int
+) -> None:
+    swarm = a_swarm(held=everything(COUNT) & ~(1 << COUNT - 1))
+    for number, (start, stop, part) in enumerate(readers):
+        swarm.handle(ReaderMoved(number, start, stop, part=part), 0.0)
+    a_full_house(swarm)
+    asked_for = [(PeerKey(10), BlockSpan(PieceIndex(150), 0, 1)), (PeerKey(11), BlockSpan(PieceIndex(41), 0, 1))]
+    for peer, span in asked_for:
+        joined(swarm, peer, everything(COUNT))
+        swarm.handle(SpanRequested(peer, span), 0.0)
+
+    (sent,) = swarm.handle(SpanSent(PeerKey(20)), 0.0)
+
+    assert isinstance(sent, SendSpan)
+    assert sent.span.piece == first
+
+
+def test_every_fourth_time_who_waited_longest_is_sent_to_even_if_readers_need_it_late() -> None:
+    swarm = a_swarm(held=everything(COUNT) & ~(1 << COUNT - 1))
+    swarm.handle(ReaderMoved(0, 50, COUNT, part=False), 0.0)
+    a_full_house(swarm)
+    for key, piece in ((10, 150), (11, 151), (12, 41), (13, 42), (14, 43), (15, 44)):
+        joined(swarm, PeerKey(key), everything(COUNT))
+        swarm.handle(SpanRequested(PeerKey(key), BlockSpan(PieceIndex(piece), 0, 1)), 0.0)
+
+    sent = [action for key in range(20, 25) for action in swarm.handle(SpanSent(PeerKey(key)), 0.0)]
+
+    assert [each.span.piece for each in sent if isinstance(each, SendSpan)] == [41, 42, 43, 150, 44]
+
+
+def test_an_origin_sends_what_it_suggested_in_the_order_of_the_blob_and_before_the_rest() -> None:
+    origin = a_swarm(held=everything(COUNT), lot=Lot())
+    busy = [PeerKey(key) for key in range(20, 28)]
+    told: dict[PeerKey, PieceIndex] = {}
+    for key in (ANNA, BERT, PeerKey(10), *busy):
+        peer = PeerJoined(key, PeerId(bytes([key]) * 20), Role.AGENT, kraken=True, dialled=None)
+        told |= {to: PieceIndex(piece) for to, piece in suggestions([*origin.handle(peer, 0.0)])}
+        origin.handle(PeerHas(key, 1 << 199), 0.0)
+    for key in busy:  # all slots are taken
+        origin.handle(SpanRequested(key, BlockSpan(PieceIndex(199), 0, 1)), 0.0)
+    for key, piece in ((PeerKey(10), PieceIndex(198)), (BERT, told[BERT]), (ANNA, told[ANNA])):
+        origin.handle(SpanRequested(key, BlockSpan(piece, 0, 1)), 0.0)
+
+    sent = [action for key in busy[:3] for action in origin.handle(SpanSent(key), 0.0)]
+
+    assert told[ANNA] < told[BERT]
+    assert [each.peer for each in sent if isinstance(each, SendSpan)] == [ANNA, BERT, PeerKey(10)]
+
+
 def a_full_house(swarm: Swarm) -> None:
     """Eight agents that have the first piece, and are being sent another one: all slots are taken."""
     for key in range(20, 28):
