@@ -2,8 +2,9 @@
 
 First come first served into a fixed number of slots, one for a peer at a time, with two exceptions. The first request
 of a newcomer, a peer that has nothing yet, goes before all others: what it gets it can give on, and until then its
-link idles. And pieces that are rare go before those that are not. Who asks for more than a few at once is told no at
-once, so that it asks elsewhere: a queue here would only hide from it that others are free.
+link idles. And the swarm may name pieces that go before others, such as those that are rare or that readers need soon.
+Who asks for more than a few at once is told no at once, so that it asks elsewhere: a queue here would only hide from it
+that others are free.
 """
 
 from __future__ import annotations
