@@ -187,7 +187,8 @@ def test_of_pieces_that_few_have_the_rarest_is_sent_first() -> None:
         pytest.param([(36, COUNT, False)], 41, id="one is near"),
         pytest.param([(35, COUNT, False)], 150, id="none is near"),
         pytest.param([(100, COUNT, False)], 41, id="what has been read is wanted by those behind"),
-        pytest.param([(5, 100, True), (120, COUNT, True)], 150, id="two read a part each, one is near"),
+        pytest.param([(36, 100, True), (120, COUNT, True)], 41, id="of two that read a part each one is near"),
+        pytest.param([(5, 100, True), (120, COUNT, True)], 150, id="neither of two is near"),
     ],
 )
 def test_what_readers_soon_need_is_sent_before_what_they_need_later(
